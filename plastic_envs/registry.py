@@ -1,0 +1,98 @@
+"""Tables from names to classes: one for tasks, one for rules, one for cells, one for searchers."""
+
+import difflib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plastic_envs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry: where the class lies (`"module:Name"`, imported only when used) and a line about it.
+
+    `options` are keyword arguments that the entry fixes, so that a variant is a row rather than a class.
+    """
+
+    target: str
+    summary: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Registry(Mapping[str, Row]):
+    """Rows by name; unknown names of the form `module:Name` are imported from the user's code."""
+
+    def __init__(self, kind: str, rows: Mapping[str, Row]) -> None:
+        self.kind = kind
+        self._rows = dict(rows)
+
+    def __getitem__(self, name: str) -> Row:
+        if name in self._rows:
+            return self._rows[name]
+        if ":" in name:
+            return Row(name, "from the user's code")
+        close = difflib.get_close_matches(name, self._rows, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UsageError(
+            f"unknown {self.kind} {name!r}: choose from {', '.join(self._rows)}, or name your own as module:Name{hint}"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def load(self, name: str) -> Any:
+        """Import and return what a name stands for.
+
+        Raises:
+            UsageError: the name is unknown, or its module or attribute cannot be imported.
+        """
+        return load_object(self[name].target, self.kind)
+
+
+def load_object(target: str, kind: str) -> Any:
+    """Import `"package.module:Name"`; modules in the working directory are found as by `python -m`."""
+    module_name, _, attribute = target.partition(":")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise UsageError(f"{kind} {target!r}: there is no module {module_name!r} on the Python path") from None
+        raise
+    if not hasattr(module, attribute):
+        raise UsageError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """Split `"name,key=value,…"` into the name and its options; values are read as JSON, else as text.
+
+    >>> parse_spec("SequenceReproduction,seq_length=5,delay=0")
+    ('SequenceReproduction', {'seq_length': 5, 'delay': 0})
+    """
+    name, *pairs = text.split(",")
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise UsageError(f"cannot read {pair!r} in {text!r}: options are written name,key=value,key=value")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return name, options
+
+
+def format_spec(name: str, options: Mapping[str, Any]) -> str:
+    """Write a name and its options back as `"name,key=value"`, the inverse of `parse_spec`."""
+    values = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in options.items())
+    return ",".join([name, *values])
