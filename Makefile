@@ -1,0 +1,41 @@
+# Every target makes its own .venv when it is missing, or when the dependencies changed.
+PYTHON ?= python3
+OUT ?= runs/demo
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# One torch thread per process: two threads on two busy cores can be many times slower than one.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test slow lint format bench clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# Continues an interrupted demo; `make demo OUT=folder` writes elsewhere.
+demo: $(INSTALLED)
+	$(BIN)/plastic-envs compare --preset quick --jobs 2 --resume --out $(OUT)
+	$(BIN)/plastic-envs report $(OUT)
+	@echo "The report is $(abspath $(OUT))/report.html"
+
+test: $(INSTALLED)
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report term
+
+slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.meta_training
+
+clean:
+	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
