@@ -1,0 +1,11 @@
+"""Agents whose weights change while they live: networks, plasticity rules, and the loop they live in."""
+
+from agents.agent import Agent, State
+from agents.cells import CELLS
+from agents.factory import load, make, make_for, save
+from agents.rollout import Rollout, rollout
+from agents.rules import RULES, Outer, Rule, Signals
+
+__all__ = [
+    "CELLS", "RULES", "Agent", "Outer", "Rollout", "Rule", "Signals", "State", "load", "make", "make_for", "rollout", "save",
+]

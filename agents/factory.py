@@ -1,0 +1,128 @@
+"""Agents by name: build one from its settings, save it, load it."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+
+from agents.agent import Agent
+from agents.cells import CELLS
+from agents.rules import RULES, Rule
+from agents.self_modulated import NetworkOptions, SelfModulatedNetwork
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import format_spec, parse_spec
+from plastic_envs.task import Task
+
+FORMAT = 1
+
+
+def make(
+    observation_size: int, output_size: int, *, rule: str = "hebbian", cell: str = "rnn", seed: int = 0, **options: Any
+) -> Agent:
+    """Build an agent.
+
+    Args:
+        observation_size: D, numbers in an observation.
+        output_size: K, numbers in an output.
+        rule: A name of `agents.RULES` or `module:Name`, with options as in "hebbian,rate=0.2"; what the rule does not
+            take goes to the network.
+        cell: A name of `agents.CELLS`.
+        seed: Seeds the initial meta-parameters.
+        **options: See `NetworkOptions`.
+
+    Raises:
+        UsageError: a name, an option or its value is not allowed.
+    """
+    rule_name, given = parse_spec(rule)
+    row = RULES[rule_name]
+    rule_class = RULES.load(rule_name)
+    if not (inspect.isclass(rule_class) and issubclass(rule_class, Rule)):
+        raise UsageError(f"rule {rule_name!r}: {rule_class!r} is not a subclass of agents.Rule")
+    taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
+    of_rule = {key: value for key, value in given.items() if key in taken}
+    of_network = {key: value for key, value in given.items() if key not in taken} | options
+    known = [field.name for field in dataclasses.fields(NetworkOptions)]
+    if unknown := set(of_network) - set(known):
+        raise UsageError(f"unknown option {sorted(unknown)[0]!r} of an agent: choose from {', '.join(known)}")
+    try:
+        network = NetworkOptions(**of_network)
+    except TypeError as error:
+        raise UsageError(f"an option of the agent has the wrong type in {of_network}: {error}") from None
+    network = dataclasses.replace(network, hidden=round(network.hidden * row.options.get("width", 1)))
+    agent = SelfModulatedNetwork(
+        observation_size,
+        output_size,
+        rule=rule_class(**of_rule),
+        cell=CELLS.load(cell)(),
+        options=network,
+        seed=seed,
+    )
+    agent.config = {
+        "observation_size": observation_size,
+        "output_size": output_size,
+        "rule": format_spec(rule_name, of_rule),
+        "cell": cell,
+        "seed": seed,
+        **of_network,
+    }
+    return agent
+
+
+def make_for(task: Task, **settings: Any) -> Agent:
+    """Build an agent of the sizes that a task asks for; `settings` as in `make`."""
+    return make(task.observation_size, task.output_size, **settings)
+
+
+def save(agent: Agent, folder: str | Path) -> None:
+    """Write `agent.safetensors` and `agent.json` into a folder, which is made if missing."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(
+        {name: value.detach().contiguous() for name, value in agent.state_dict().items()}, folder / "agent.safetensors"
+    )
+    text = json.dumps({"format": FORMAT, "agent": agent.config}, indent=2, sort_keys=True)
+    (folder / "agent.json").write_text(text + "\n")
+
+
+def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
+    """Read an agent back; nothing in the folder is run.
+
+    Args:
+        folder: Where `save` wrote it.
+        trust: Names `module:Name` of your own rules that the file may name; importing one runs its module.
+
+    Raises:
+        UsageError: a file is missing or damaged, or names a rule of a user's own code that is not trusted.
+    """
+    folder = Path(folder)
+    try:
+        settings = json.loads((folder / "agent.json").read_text())
+        if settings["format"] != FORMAT:
+            raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r} is unknown: this version reads {FORMAT}")
+        config = dict(settings["agent"])
+        rule_name = parse_spec(config["rule"])[0]
+    except FileNotFoundError:
+        raise UsageError(f"{folder}: there is no agent here (agent.json is missing)") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{folder / 'agent.json'} is damaged: {type(error).__name__}: {error}") from None
+    if rule_name not in RULES.keys() and rule_name not in trust:
+        raise UsageError(
+            f"{folder / 'agent.json'} names the rule {rule_name!r}, which is not of this package: if you trust that code, "
+            f"say trust=[{rule_name!r}]"
+        )
+    agent = make(**config)
+    try:
+        weights = safetensors.torch.load_file(folder / "agent.safetensors")
+        agent.load_state_dict(weights)
+    except Exception as error:  # safetensors and torch raise many kinds; each means that the file does not fit
+        raise UsageError(f"{folder / 'agent.safetensors'} does not hold this agent's weights: {str(error).splitlines()[0]}") from None
+    return agent
+
+

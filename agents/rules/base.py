@@ -1,0 +1,72 @@
+"""What a plasticity rule is: from local signals to the change of a layer's weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+Signal = Literal["pre", "post", "error", "weight", "fast"]
+
+
+class Outer(NamedTuple):
+    """A change of rank one, pre ⊗ post, kept as its factors: pre (..., n), post (..., m)."""
+
+    pre: Tensor
+    post: Tensor
+
+    def dense(self) -> Tensor:
+        """The matrix pre ⊗ post (..., n, m)."""
+        return self.pre.unsqueeze(-1) * self.post.unsqueeze(-2)
+
+    def square_norm(self) -> Tensor:
+        """Sum of the squares of all entries (...), without forming the matrix."""
+        return self.pre.square().sum(-1) * self.post.square().sum(-1)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What one layer of n inputs and m units offers to a rule at one step, for any leading batch dimensions.
+
+    The last rows of a layer belong to its biases: there `pre` is 1 where the rule changes biases, else 0.
+    A signal is there if the rule lists it in `needs`.
+    """
+
+    pre: Tensor  # (..., n) the layer's input
+    post: Tensor  # (..., m) its activity after the nonlinearity
+    error: Tensor | None = None  # (..., m) derivative of the self-generated loss by the layer's summed input
+    read_weight: Callable[[], Tensor] | None = None
+    read_fast: Callable[[], Tensor] | None = None
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight in use, slow + fast (..., n, m)."""
+        assert self.read_weight is not None
+        return self.read_weight()
+
+    @property
+    def fast(self) -> Tensor:
+        """The fast weight alone (..., n, m)."""
+        assert self.read_fast is not None
+        return self.read_fast()
+
+
+class Rule(nn.Module):
+    """A plasticity rule: write `change`, list the signals it reads in `needs`, done.
+
+    The network applies it as fast ← (1 − decay)·fast + rate·(plasticity ∘ change), where rate and decay
+    are modulated by the network itself. Learned coefficients of the rule are ordinary `nn.Parameter`s.
+    """
+
+    needs: ClassVar[frozenset[Signal]] = frozenset({"pre", "post"})
+    """The signals `change` reads; a network refuses a rule whose needs it cannot meet."""
+
+    plastic_biases: ClassVar[bool] = False
+    """Whether biases change too (their presynaptic signal is then 1)."""
+
+    batched: ClassVar[bool] = False
+    """Whether `change` takes parameters with a leading population dimension; otherwise `torch.vmap` provides it."""
+
+    def change(self, signals: Signals) -> Outer | Tensor:
+        """The raw change of a layer: `Outer(pre, post)` where it has rank one (fast), else a matrix (..., n, m)."""
+        raise NotImplementedError

@@ -1,0 +1,19 @@
+"""Hebb's rule on the activity of a layer."""
+
+from typing import ClassVar
+
+from agents.rules.base import Outer, Rule, Signals
+
+
+class Hebbian(Rule):
+    """Δ = pre ⊗ post, with post the activity after the nonlinearity; biases do not change.
+
+    For an LSTM post is the vector of its four activated gates.
+    Source: Duan et al., "Hebbian and Gradient-based Plasticity Enables Robust Memory and Rapid Learning in RNNs".
+    """
+
+    batched: ClassVar[bool] = True
+
+    def change(self, signals: Signals) -> Outer:
+        """The product of both sides' activity."""
+        return Outer(signals.pre, signals.post)

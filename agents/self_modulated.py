@@ -1,0 +1,273 @@
+"""Duan's self-modulated networks: RNN or LSTM that set their own learning rate at every step."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from agents.agent import Agent, State
+from agents.cells import Activation, Cell
+from agents.fast_weights import DenseFastWeights, FastWeights
+from agents.layers import PlasticLinear, Plasticity, with_ones
+from agents.rules import Outer, Rule, Signals
+from plastic_envs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Sizes and options of a self-modulated network; the defaults are the paper's.
+
+    Attributes:
+        hidden: Units H of the embedding and of the recurrent layer.
+        rate: Neutral learning rate p_lr; modulation multiplies it by up to 2.
+        decay: Neutral decay p_wd of the fast weights; the same modulation multiplies it.
+        max_norm: Limit of the norm of one episode's change over all layers, before the rate.
+        modulation: Whether the last output sets rate and decay at every step; otherwise both stay neutral.
+        plasticity: Start of the learned plasticity per connection: U(−1, 1), 1 or −1; "none" fixes it at 1.
+        spare_outputs: Outputs beyond the task's that only the self-generated loss sees.
+        layer_norm: Normalise the recurrent activity; the normalised one is carried on and decoded.
+        clip: Limit of each fast weight, or no limit.
+        inner_loss_mean: The self-generated loss of an episode, or as in the authors' program its mean over the batch,
+            which makes the rule depend on the batch size.
+        freeze_slow: Leave the slow weights as drawn; only plasticity and rule are searched.
+    """
+
+    hidden: int = 128
+    rate: float = 0.1
+    decay: float = 0.1
+    max_norm: float = 1.0
+    modulation: bool = True
+    plasticity: Plasticity = "random"
+    spare_outputs: int = 4
+    layer_norm: bool = False
+    clip: float | None = None
+    inner_loss_mean: Literal["episode", "batch"] = "episode"
+    freeze_slow: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence."""
+        checks = {
+            "hidden": (isinstance(self.hidden, int) and self.hidden > 0, "a whole number above 0"),
+            "rate": (self.rate >= 0, "a number of at least 0"),
+            "decay": (0 <= self.decay <= 0.5, "between 0 and 0.5, as modulation doubles it"),
+            "max_norm": (self.max_norm > 0, "a number above 0"),
+            "plasticity": (self.plasticity in get_args(Plasticity), f"one of {', '.join(get_args(Plasticity))}"),
+            "spare_outputs": (isinstance(self.spare_outputs, int) and self.spare_outputs >= 0, "a whole number from 0"),
+            "clip": (self.clip is None or self.clip > 0, "a number above 0, or null for no limit"),
+            "inner_loss_mean": (self.inner_loss_mean in ("episode", "batch"), "'episode' or 'batch'"),
+        }
+        for name, (fine, allowed) in checks.items():
+            if not fine:
+                raise UsageError(f"{name}={getattr(self, name)!r}: it must be {allowed}")
+
+
+class SelfModulatedNetwork(Agent):
+    """Three plastic layers: encode (D→H), a recurrent cell (drive and recurrent weights, 2H→G), decode (H→K+spare+1).
+
+    The last output is the modulator m: rate η = p_lr·2σ(m) and decay δ = p_wd·2σ(m) of
+    F ← (1−δ)F + η·min(1, max_norm/‖Δ‖)·Λ∘Δ, with ‖Δ‖ over all layers of one episode.
+    In the cell's matrix the first H rows are driven by the embedding, the next H by the last activity; its two
+    biases, one for each, come last.
+
+    Source: Duan et al., "Hebbian and Gradient-based Plasticity Enables Robust Memory and Rapid Learning in RNNs".
+    """
+
+    offers: ClassVar[frozenset[str]] = frozenset({"pre", "post", "error", "weight", "fast"})
+
+    def __init__(
+        self, observation_size: int, output_size: int, *, rule: Rule, cell: Cell, options: NetworkOptions, seed: int
+    ) -> None:
+        super().__init__()
+        if missing := set(rule.needs) - self.offers:
+            raise UsageError(f"rule {type(rule).__name__} needs {', '.join(sorted(missing))}, which this network lacks")
+        self.observation_size, self.output_size = observation_size, output_size
+        self.rule, self.cell_type, self.options = rule, cell, options
+        self.plastic = bool(rule.needs)
+        self.batched = rule.batched
+        hidden, width = options.hidden, cell.gates * options.hidden
+        outputs = output_size + options.spare_outputs + int(options.modulation)
+        plasticity = options.plasticity if self.plastic else None
+        generator = torch.Generator().manual_seed(seed)
+
+        def layer(inputs: int, units: int, biases: int, scale: float) -> PlasticLinear:
+            return PlasticLinear(
+                inputs, units, biases=biases, scale=scale, plasticity=plasticity, generator=generator
+            )
+
+        self.encode = layer(observation_size, hidden, 1, 1 / math.sqrt(hidden))
+        self.cell = layer(2 * hidden, width, 2, cell.gain / math.sqrt(width))
+        self.decode = layer(hidden, outputs, 1, 1 / math.sqrt(outputs))
+        self.norm_gain = nn.Parameter(torch.ones(hidden)) if options.layer_norm else None
+        self.norm_bias = nn.Parameter(torch.zeros(hidden)) if options.layer_norm else None
+        self.loss_weight = nn.Parameter(torch.ones(outputs)) if "error" in rule.needs else None
+        if options.freeze_slow:
+            for part in self.layers().values():
+                part.weight.requires_grad_(False)
+
+    def layers(self) -> dict[str, PlasticLinear]:
+        """The plastic layers by name, input to output."""
+        return {"encode": self.encode, "cell": self.cell, "decode": self.decode}
+
+    def initial_state(self, batch_shape: tuple[int, ...], birth: Mapping[str, Tensor] | None = None) -> State:
+        """All activity and all fast weights zero."""
+        zeros = self.encode.weight.new_zeros
+        hidden = self.options.hidden
+        state: State = {"hidden": zeros(*batch_shape, hidden)}
+        if self.cell_type.has_memory:
+            state["memory"] = zeros(*batch_shape, hidden)
+        if self.plastic:
+            state["fast"] = {
+                name: zeros(*batch_shape, layer.inputs + layer.biases, layer.outputs)
+                for name, layer in self.layers().items()
+            }
+        return state
+
+    def recordable(self) -> tuple[str, ...]:
+        """Activity, modulation and fast weights."""
+        names = ["embedding", "hidden", "raw_output"]
+        if self.cell_type.has_memory:
+            names.append("memory")
+        if self.plastic:
+            names += ["rate", "decay", "norm", *(f"fast.{name}" for name in self.layers())]
+        return tuple(names)
+
+    def forward(
+        self, observation: Tensor, state: State | None = None, record: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, State]:
+        """Live one step: observation (..., D) to output (..., K); one change of the fast weights at its end."""
+        if observation.shape[-1] != self.observation_size:
+            raise UsageError(
+                f"observation has {observation.shape[-1]} numbers: this agent takes {self.observation_size}"
+            )
+        if state is None:
+            state = self.initial_state(observation.shape[:-1])
+        if observation.dim() == 1:  # one agent: live as a batch of one
+            output, state = self._live(observation[None], _map(state, lambda x: x[None]), record)
+            return output[0], _map(state, lambda x: x[0])
+        return self._live(observation, state, record)
+
+    def _live(self, observation: Tensor, state: State, record: dict[str, Tensor] | None) -> tuple[Tensor, State]:
+        fast = self._fast(state)
+        encode, cell, decode = self.encode, self.cell, self.decode
+        memory = state.get("memory")
+
+        pre_encode = with_ones(observation, ones=1)  # (..., B, D+1)
+        embedding = _apply("encode", encode, fast, pre_encode).relu()  # (..., B, H)
+        pre_cell = with_ones(embedding, state["hidden"], ones=2)  # (..., B, 2H+2)
+        activation = self.cell_type.activate(_apply("cell", cell, fast, pre_cell), memory)
+        hidden, normalised = self._normalise(activation.hidden)
+        pre_decode = with_ones(hidden, ones=1)  # (..., B, H+1)
+        raw = _apply("decode", decode, fast, pre_decode)  # (..., B, K+spare+1)
+
+        new: State = {"hidden": hidden}
+        if activation.memory is not None:
+            new["memory"] = activation.memory
+        if fast is not None:
+            pres = {"encode": pre_encode, "cell": pre_cell, "decode": pre_decode}
+            posts = {"encode": embedding, "cell": activation.post, "decode": raw}
+            errors = self._errors(fast, raw, activation, memory, normalised, embedding)
+            self._learn(fast, pres, posts, errors, raw, record)
+            new["fast"] = fast.matrices if isinstance(fast, DenseFastWeights) else fast
+        if record is not None:
+            record |= {"embedding": embedding, "raw_output": raw, **{k: v for k, v in new.items() if k != "fast"}}
+            if fast is not None:
+                record |= {f"fast.{name}": fast.matrix(name) for name in self.layers()}
+        return raw[..., : self.output_size], new
+
+    def _fast(self, state: State) -> FastWeights | None:
+        if not self.plastic:
+            return None
+        fast = state["fast"]
+        return DenseFastWeights(self.layers(), fast, self.options.clip) if isinstance(fast, dict) else fast
+
+    def _normalise(self, hidden: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Layer normalisation over the H units; keeps the normalised values and 1/σ for the way back."""
+        if self.norm_gain is None or self.norm_bias is None:
+            return hidden, None
+        centred = hidden - hidden.mean(-1, keepdim=True)
+        inverse = (centred.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+        values = centred * inverse
+        return self.norm_gain.unsqueeze(-2) * values + self.norm_bias.unsqueeze(-2), (values, inverse)
+
+    def _errors(
+        self,
+        fast: FastWeights,
+        raw: Tensor,
+        activation: Activation,
+        memory: Tensor | None,
+        normalised: tuple[Tensor, Tensor] | None,
+        embedding: Tensor,
+    ) -> dict[str, Tensor]:
+        """Derivatives of ℓ = mean((y∘w_out)²) by each layer's summed input, through this step only."""
+        if self.loss_weight is None:
+            return {}
+        count = raw.shape[-1] * (raw.shape[-2] if self.options.inner_loss_mean == "batch" else 1)
+        hidden = self.options.hidden
+        to_raw = raw * (2 / count * self.loss_weight.square()).unsqueeze(-2)
+        to_hidden = _send_back("decode", self.decode, fast, to_raw, hidden)
+        if normalised is not None and self.norm_gain is not None:
+            values, inverse = normalised
+            scaled = to_hidden * self.norm_gain.unsqueeze(-2)
+            to_hidden = inverse * (
+                scaled - scaled.mean(-1, keepdim=True) - values * (scaled * values).mean(-1, keepdim=True)
+            )
+        to_cell = self.cell_type.send_back(to_hidden, activation, memory)
+        to_embedding = _send_back("cell", self.cell, fast, to_cell, hidden)
+        return {"encode": to_embedding * (embedding > 0), "cell": to_cell, "decode": to_raw}
+
+    def _learn(
+        self,
+        fast: FastWeights,
+        pres: dict[str, Tensor],
+        posts: dict[str, Tensor],
+        errors: dict[str, Tensor],
+        raw: Tensor,
+        record: dict[str, Tensor] | None,
+    ) -> None:
+        """Ask the rule for the change of each layer, limit its norm, modulate, write."""
+        changes: dict[str, Outer | Tensor] = {}
+        square_norm: Tensor | float = 0.0
+        for name, layer in self.layers().items():
+            pre = pres[name]
+            if not self.rule.plastic_biases:
+                pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
+            change = self.rule.change(
+                Signals(
+                    pre,
+                    posts[name],
+                    errors.get(name),
+                    read_weight=lambda name=name, layer=layer: layer.weight.unsqueeze(-3) + fast.matrix(name),
+                    read_fast=lambda name=name: fast.matrix(name),
+                )
+            )
+            changes[name] = change
+            square = change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
+            square_norm = square_norm + square
+        assert isinstance(square_norm, Tensor)
+        options = self.options
+        factor = 2 * raw[..., -1].sigmoid() if options.modulation else torch.ones_like(raw[..., -1])
+        rate, decay = options.rate * factor, options.decay * factor
+        # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
+        limited = rate * options.max_norm * square_norm.clamp(min=options.max_norm**2).rsqrt()
+        fast.write(changes, limited, decay)
+        if record is not None:
+            record |= {"rate": rate, "decay": decay, "norm": square_norm.sqrt()}
+
+
+def _apply(name: str, layer: PlasticLinear, fast: FastWeights | None, pre: Tensor) -> Tensor:
+    """pre (W + F)."""
+    slow = pre @ layer.weight
+    return slow if fast is None else slow + fast.read(name, pre)
+
+
+def _send_back(name: str, layer: PlasticLinear, fast: FastWeights, post: Tensor, rows: int) -> Tensor:
+    """post (W + F)ᵀ for the first `rows` inputs."""
+    return post @ layer.weight[..., :rows, :].transpose(-1, -2) + fast.read_back(name, post, rows)
+
+
+def _map(state: State, function: Callable[[Tensor], Tensor]) -> State:
+    """Apply a function to every tensor of a nested state."""
+    return {key: _map(x, function) if isinstance(x, dict) else function(x) for key, x in state.items()}
