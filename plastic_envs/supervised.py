@@ -1,55 +1,107 @@
 """Open-loop tasks: write `sample`, and reset, step, reward, loss and metric follow."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plastic_envs.task import Episode, Predictor, Step, Task
+from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
 
 
 class SupervisedState(NamedTuple):
-    """Where a batch of supervised episodes stands: the episodes and each one's step (B,)."""
+    """Where a batch of supervised episodes stands.
+
+    `time` is the step that all episodes have reached, or (B,) if some were begun later than others.
+    """
 
     episode: Episode
-    time: Tensor
+    time: int | Tensor
 
 
 class SupervisedTask(Task):
-    """A task whose observations do not depend on the agent's actions, with a target at every scored step."""
+    """A task whose observations do not depend on the agent's actions, with a target at every scored step.
+
+    Subclasses set `horizon`, `slices` and `output_size` in `__init__`, whatever else differs from the values below,
+    and write `sample`.
+    """
 
     has_targets: ClassVar[bool] = True
-    chance: float
-    """The metric of an agent that knows nothing of the episode."""
+    action_kind: Literal["box", "discrete"] = "box"
+    metric_kind: Metric = "squared error"
+    chance: float = math.nan
+    """The metric of an agent that knows nothing of the episode; not a number if nobody worked it out."""
     best: float | None = None
-    """The best metric any agent can expect, where it is known."""
-    references: Mapping[str, Predictor]
+    """A bound that no agent's expected metric passes and `oracle` reaches, where it is known."""
+    references: Mapping[str, Predictor] = MappingProxyType({})
     """Predictors that see only the inputs, shown beside every result."""
     oracle: Predictor | None = None
     """A predictor that reaches `best`; it may use what is hidden from the agent."""
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw whole episodes; all randomness of the task lies here."""
+        """Draw whole episodes on the generator's device; all randomness of the task lies here."""
 
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple[SupervisedState, Tensor]:
-        """Draw episodes and show their first observation."""
+        """Draw episodes and show their first observation (B, D)."""
         episode = self.sample(batch_size, generator)
-        return SupervisedState(episode, torch.zeros(batch_size, dtype=torch.long)), episode.inputs[0]
+        return SupervisedState(episode, 0), episode.inputs[0]
 
     def step(self, state: SupervisedState, action: Tensor) -> Step:
-        """Pay for the action at the current step and show the next observation; zeros after the last."""
-        raise NotImplementedError
+        """Pay for the action at the current step and show the next observation; zeros after the last.
+
+        Args:
+            state: from `reset` or the step before; no episode in it may have ended.
+            action: (..., B, K) numbers for a box, (..., B) classes if discrete.
+        """
+        episode, time = state
+        targets, loss_mask, metric_mask = (
+            at_time(part, time) for part in (episode.targets, episode.loss_mask, episode.metric_mask)
+        )
+        metric = self.step_metric(action, targets)  # (..., B)
+        reward = self.step_reward(metric).where(loss_mask, 0.0)
+        following = time + 1
+        terminated = torch.as_tensor(following == self.horizon, device=reward.device).expand(loss_mask.shape)
+        return Step(
+            SupervisedState(episode, following),
+            at_time(episode.inputs, following),
+            reward,
+            terminated,
+            metric,
+            metric_mask,
+        )
+
+    def replace(self, state: SupervisedState, mask: Tensor, fresh: SupervisedState) -> SupervisedState:
+        """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order."""
+        parts = vars(state.episode)
+        episode = Episode(
+            **{name: replace_rows(part, mask, getattr(fresh.episode, name), 1) for name, part in parts.items()}
+        )
+        time = torch.as_tensor(state.time, device=mask.device).expand(mask.shape)  # (B,)
+        return SupervisedState(episode, time.masked_scatter(mask, torch.as_tensor(fresh.time).expand(mask.shape)))
 
     def step_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of every step, not masked: outputs (..., T, B, K) against targets (T, B[, K]) → (..., T, B)."""
         if self.action_kind == "discrete":
             target = targets.expand(outputs.shape[:-1])
-            return functional.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none").view(target.shape)
+            return functional.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none").view(
+                target.shape
+            )
         return (outputs - targets).square().mean(-1)
+
+    def step_metric(self, action: Tensor, targets: Tensor) -> Tensor:
+        """Metric of every step, not masked: squared error, or 1 for the right class: (..., B)."""
+        if self.action_kind == "discrete":
+            return (action == targets).float()
+        return (action - targets).square().mean(-1)
+
+    def step_reward(self, metric: Tensor) -> Tensor:
+        """What the environment pays on a loss step whose metric this is: more for a better one."""
+        return metric if self.higher_is_better else -metric
 
     def loss(self, outputs: Tensor, episode: Episode) -> Tensor:
         """Mean loss over the steps of `loss_mask`, an episode each: (..., T, B, K) → (..., B)."""
@@ -57,15 +109,28 @@ class SupervisedTask(Task):
 
     def metric(self, outputs: Tensor, episode: Episode) -> Tensor:
         """Squared error or accuracy over the steps of `metric_mask`, an episode each: (..., T, B, K) → (..., B)."""
-        return masked_mean(self.step_metric(outputs, episode.targets), episode.metric_mask)
+        return masked_mean(self.step_metric(self.action(outputs), episode.targets), episode.metric_mask)
 
-    def step_metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Metric of every step, not masked: (..., T, B)."""
-        if self.action_kind == "discrete":
-            return (outputs.argmax(-1) == targets).to(outputs.dtype)
-        return (outputs - targets).square().mean(-1)
+    def zeros(self, episode: Episode) -> Tensor:
+        """The reference predictor that always puts out 0: (T, B, K)."""
+        return episode.inputs.new_zeros(*episode.inputs.shape[:2], self.output_size)
+
+
+def at_time(part: Tensor, time: int | Tensor) -> Tensor:
+    """The rows (B, ...) of `part` (T, B, ...) at a common time or at each episode's own; zeros beyond the last."""
+    if isinstance(time, int):
+        return part[time] if time < len(part) else torch.zeros_like(part[0])
+    within = time.clamp(max=len(part) - 1)
+    rows = part[within, torch.arange(part.shape[1], device=part.device)]
+    beyond = (time >= len(part)).view(-1, *[1] * (rows.dim() - 1))
+    return rows.masked_fill(beyond, 0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the steps in `mask` (T, B) of `values` (..., T, B): (..., B)."""
     return (values * mask).sum(-2) / mask.sum(-2)
+
+
+def during(steps: Tensor, batch_size: int) -> Tensor:
+    """A mask (T, B) out of the steps (T,) that every episode scores."""
+    return steps.unsqueeze(1).expand(-1, batch_size)

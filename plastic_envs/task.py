@@ -1,10 +1,12 @@
 """Tasks: batched, pure transition systems on tensors, from which environments are made."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,14 +24,40 @@ class Slice(NamedTuple):
     shape: tuple[int, ...]
     feedback: bool = False
 
+    @property
+    def columns(self) -> slice:
+        """The part's place in the last dimension of an observation."""
+        return slice(self.start, self.stop)
+
+
+def layout(parts: Mapping[str, int | tuple[int, ...]], feedback: Collection[str] = ()) -> dict[str, Slice]:
+    """Lay named parts, given by size or shape, side by side into one flat observation.
+
+    >>> layout({"image": (8, 8), "label": 5}, feedback=["label"])["label"]
+    Slice(start=64, stop=69, shape=(5,), feedback=True)
+    """
+    slices: dict[str, Slice] = {}
+    start = 0
+    for name, size in parts.items():
+        shape = (size,) if isinstance(size, int) else tuple(size)
+        stop = start + int(np.prod(shape))
+        slices[name] = Slice(start, stop, shape, name in feedback)
+        start = stop
+    return slices
+
 
 class Step(NamedTuple):
-    """What `Task.step` returns; B is the batch size, leading population dimensions are allowed."""
+    """What `Task.step` returns; B is the batch size, leading population dimensions are allowed where it says ...
+
+    `metric` is what tables report, for this step alone; it counts where `metric_mask` is set.
+    """
 
     state: Any
     observation: Tensor  # (B, D)
     reward: Tensor  # (..., B)
     terminated: Tensor  # (B,) bool
+    metric: Tensor  # (..., B)
+    metric_mask: Tensor  # (B,) bool
 
 
 @dataclass(frozen=True)
@@ -40,7 +68,17 @@ class Episode:
     targets: Tensor  # (T, B, K) float32, or (T, B) int64 classes
     loss_mask: Tensor  # (T, B) bool: steps that backpropagation minimises the loss on
     metric_mask: Tensor  # (T, B) bool: steps that tables report
-    hidden: Mapping[str, Tensor]  # what the agent is not shown, for oracles and pictures
+    hidden: Mapping[str, Tensor]  # (T, B, ...) each: what the agent is not shown, for oracles and pictures
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Episode":
+        """Apply a function of tensors (T, B, ...) to every part, say to choose some of the episodes."""
+        return Episode(
+            function(self.inputs),
+            function(self.targets),
+            function(self.loss_mask),
+            function(self.metric_mask),
+            {name: function(value) for name, value in self.hidden.items()},
+        )
 
 
 Predictor = Callable[[Episode], Tensor]
@@ -55,10 +93,15 @@ class Task(ABC):
     """
 
     horizon: int
+    """The number of steps of an episode."""
     slices: Mapping[str, Slice]
+    """The named parts of the observation, in order; see `layout`."""
     output_size: int
+    """K: how many numbers the agent puts out, or how many discrete actions there are."""
     action_kind: Literal["box", "discrete"]
-    metric_kind: ClassVar[Metric] | Metric
+    action_bound: float = 1.0
+    """Half width of the box of actions: no target lies outside. Actions are never clipped to it."""
+    metric_kind: Metric
     has_targets: ClassVar[bool] = False
 
     @property
@@ -71,10 +114,47 @@ class Task(ABC):
         """Whether a larger metric is a better one."""
         return self.metric_kind != "squared error"
 
+    @property
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """The space of one flat observation (D,), float32; noise makes it unbounded."""
+        return gymnasium.spaces.Box(-np.inf, np.inf, (self.observation_size,), np.float32)
+
+    @property
+    def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete[Any]:
+        """The space of one action: `Discrete(K)`, or a `Box` (K,) as wide as `action_bound` on either side of 0."""
+        if self.action_kind == "discrete":
+            return gymnasium.spaces.Discrete(self.output_size)
+        return gymnasium.spaces.Box(-self.action_bound, self.action_bound, (self.output_size,), np.float32)
+
+    def action(self, output: Tensor) -> Tensor:
+        """The action that an agent's output stands for: itself (..., K), or the largest one's number (...)."""
+        return output.argmax(-1) if self.action_kind == "discrete" else output
+
+    def held_out(self) -> Self:
+        """The task that agents trained on this one are evaluated on: itself, or the same with unseen classes."""
+        return self
+
     @abstractmethod
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple[Any, Tensor]:
-        """Draw `batch_size` episodes; return their state and first observation (B, D)."""
+        """Draw `batch_size` episodes on the generator's device; return their state and first observation (B, D)."""
 
     @abstractmethod
     def step(self, state: Any, action: Tensor) -> Step:
-        """Advance every episode by one step; `action` is (B, K) for a box and (B,) integers for discrete actions."""
+        """Advance every episode by one step; `action` is (..., B, K) for a box, (..., B) integers if discrete."""
+
+    def replace(self, state: Any, mask: Tensor, fresh: Any) -> Any:
+        """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order.
+
+        This one is for states that are trees (tuples, mappings) of tensors whose first dimension is the batch.
+        """
+        return replace_rows(state, mask, fresh)
+
+
+def replace_rows(tree: Any, mask: Tensor, fresh: Any, dim: int = 0) -> Any:
+    """Replace rows of every tensor in a tree: those where `mask` is set, counted along dimension `dim`."""
+    if isinstance(tree, Tensor):
+        return tree.index_copy(dim, mask.nonzero().squeeze(1), fresh)
+    if isinstance(tree, Mapping):
+        return {key: replace_rows(value, mask, fresh[key], dim) for key, value in tree.items()}
+    parts = [replace_rows(old, mask, new, dim) for old, new in zip(tree, fresh, strict=True)]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)

@@ -1,0 +1,40 @@
+"""Checks of arguments: each returns the value, or raises a `UsageError` that says what is allowed."""
+
+import math
+from collections.abc import Collection
+from numbers import Real
+from typing import Any, TypeVar
+
+from plastic_envs.errors import UsageError
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """An integer from `low` up to `high`, both included."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        allowed = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
+        raise UsageError(f"{name} must be {allowed}, not {value!r}")
+    return value
+
+
+def check_float(name: str, value: Any, low: float) -> float:
+    """A finite number of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < low:
+        raise UsageError(f"{name} must be a finite number of at least {low}, not {value!r}")
+    return float(value)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
+def check_choice(name: str, value: Any, choices: Collection[Choice]) -> Choice:
+    """One of the given words."""
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")

@@ -1,0 +1,57 @@
+"""The tasks, by name: one file and one row each."""
+
+import inspect
+from typing import Any
+
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import Registry, Row, parse_spec
+from plastic_envs.task import Task
+
+TASKS = Registry(
+    "task",
+    {
+        "CueReward": Row(
+            "plastic_envs.tasks.cue_reward:CueReward",
+            "remember the rewards that came with noisy cues",
+        ),
+        "SequenceReproduction": Row(
+            "plastic_envs.tasks.sequence_reproduction:SequenceReproduction",
+            "give a sequence of numbers back after a delay",
+        ),
+        "FewShotRegression": Row(
+            "plastic_envs.tasks.few_shot_regression:FewShotRegression",
+            "learn a random function from a few noisy points",
+        ),
+        "FewShotImageClassification": Row(
+            "plastic_envs.tasks.few_shot_images:FewShotImageClassification",
+            "tell new classes of images apart after one look at each",
+        ),
+    },
+)
+
+
+def make_task(spec: str, **options: Any) -> Task:
+    """Make a task by name.
+
+    Args:
+        spec: a name from `TASKS` or `module:Name`, alone or with options: `"SequenceReproduction,seq_length=5"`.
+        **options: keyword arguments of the task; they win over those in `spec`.
+
+    Raises:
+        UsageError: the name or an option is unknown, or a value is not allowed.
+    """
+    name, spec_options = parse_spec(spec)
+    row = TASKS[name]
+    make = TASKS.load(name)
+    options = {**row.options, **spec_options, **options}
+    if not callable(make):
+        raise UsageError(f"task {name!r} is a {type(make).__name__}, not a class or function that makes a task")
+    parameters = inspect.signature(make).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [key for key in options if key not in parameters]
+    if unknown and not takes_any:
+        raise UsageError(f"{name} has no option {unknown[0]!r}; its options are {', '.join(parameters) or 'none'}")
+    task = make(**options)
+    if not isinstance(task, Task):
+        raise UsageError(f"{name} made a {type(task).__name__}, not a plastic_envs.Task")
+    return task
