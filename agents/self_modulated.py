@@ -52,7 +52,7 @@ class NetworkOptions:
         checks = {
             "hidden": (isinstance(self.hidden, int) and self.hidden > 0, "a whole number above 0"),
             "rate": (self.rate >= 0, "a number of at least 0"),
-            "decay": (0 <= self.decay <= 0.5, "between 0 and 0.5, as modulation doubles it"),
+            "decay": (0 <= self.decay <= 1, "between 0 and 1"),
             "max_norm": (self.max_norm > 0, "a number above 0"),
             "plasticity": (self.plasticity in get_args(Plasticity), f"one of {', '.join(get_args(Plasticity))}"),
             "spare_outputs": (isinstance(self.spare_outputs, int) and self.spare_outputs >= 0, "a whole number from 0"),
@@ -75,6 +75,7 @@ class SelfModulatedNetwork(Agent):
     Source: Duan et al., "Hebbian and Gradient-based Plasticity Enables Robust Memory and Rapid Learning in RNNs".
     """
 
+    norm_epsilon: float = 1e-5
     offers: ClassVar[frozenset[str]] = frozenset({"pre", "post", "error", "weight", "fast"})
 
     def __init__(
@@ -188,7 +189,7 @@ class SelfModulatedNetwork(Agent):
         if self.norm_gain is None or self.norm_bias is None:
             return hidden, None
         centred = hidden - hidden.mean(-1, keepdim=True)
-        inverse = (centred.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+        inverse = (centred.square().mean(-1, keepdim=True) + self.norm_epsilon).rsqrt()
         values = centred * inverse
         return self.norm_gain.unsqueeze(-2) * values + self.norm_bias.unsqueeze(-2), (values, inverse)
 
