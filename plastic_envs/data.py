@@ -50,7 +50,7 @@ class ImageData:
             )
         if not (images.min() >= 0 and images.max() <= 1):  # written so that NaN fails
             raise UsageError(f"images must lie in [0, 1], not in [{images.min():g}, {images.max():g}]")
-        classes = labels.unique().tolist()
+        classes = torch.unique(labels).tolist()
         splits = {name: tuple(members) for name, members in (self.splits or _deal(classes)).items()}
         members = [label for name in splits for label in splits[name]]
         if set(splits) != set(SPLITS) or len(set(members)) < len(members) or not set(members) <= set(classes):

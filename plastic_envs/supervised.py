@@ -77,10 +77,7 @@ class SupervisedTask(Task):
 
     def replace(self, state: SupervisedState, mask: Tensor, fresh: SupervisedState) -> SupervisedState:
         """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order."""
-        parts = vars(state.episode)
-        episode = Episode(
-            **{name: replace_rows(part, mask, getattr(fresh.episode, name), 1) for name, part in parts.items()}
-        )
+        episode = Episode(**replace_rows(vars(state.episode), mask, vars(fresh.episode), dim=1))
         time = torch.as_tensor(state.time, device=mask.device).expand(mask.shape)  # (B,)
         return SupervisedState(episode, time.masked_scatter(mask, torch.as_tensor(fresh.time).expand(mask.shape)))
 

@@ -64,21 +64,21 @@ class CueReward(SupervisedTask):
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw episodes; hidden: the number of each step's cue, `cue` (T, B)."""
-        device, n_cues, horizon = generator.device, self.n_cues, self.horizon
-        cues = torch.rand(batch_size * n_cues, self.n_stimulus, generator=generator, device=device)
-        rewards = torch.rand(batch_size * n_cues, generator=generator, device=device) * 2 - 1
-        cue = torch.randint(n_cues, (horizon, batch_size), generator=generator, device=device)
-        noise = torch.randn(horizon, batch_size, self.n_stimulus, generator=generator, device=device)
-        row = cue + n_cues * torch.arange(batch_size, device=device)  # (T, B): rows of cues and rewards
-        targets = rewards[row]  # (T, B)
-        query = torch.arange(horizon, device=device) >= self.n_show  # (T,)
-        inputs = torch.empty(horizon, batch_size, self.observation_size, device=device)
-        torch.add(cues[row], noise, alpha=self.noise, out=inputs[..., :-2])
-        inputs[..., -2] = targets.masked_fill(query.unsqueeze(1), 0.0)
-        inputs[..., -1] = query.unsqueeze(1)
-        query_mask = during(query, batch_size)
-        loss_mask = query_mask if self.loss_steps == "query" else torch.ones_like(query_mask)
-        return Episode(inputs, targets.unsqueeze(-1), loss_mask, query_mask, {"cue": cue})
+        device, n_cues, n_show = generator.device, self.n_cues, self.n_show
+        cues = torch.rand(batch_size * n_cues, self.observation_size, generator=generator, device=device)
+        cues[:, -2].mul_(2).sub_(1)  # the column of the reward
+        cue = torch.randint(n_cues, (self.horizon, batch_size), generator=generator, device=device)
+        noise = torch.randn(self.horizon, batch_size, self.n_stimulus, generator=generator, device=device)
+        row = cue + n_cues * torch.arange(batch_size, device=device)  # (T, B): rows of `cues`
+        inputs = cues.index_select(0, row.flatten()).view(*row.shape, -1)  # (T, B, D)
+        inputs[..., :-2].add_(noise, alpha=self.noise)
+        targets = inputs[..., -2:-1].clone()  # (T, B, 1)
+        inputs[n_show:, :, -2] = 0
+        inputs[:n_show, :, -1] = 0
+        inputs[n_show:, :, -1] = 1
+        query = during(torch.arange(self.horizon, device=device) >= n_show, batch_size)
+        loss_mask = query if self.loss_steps == "query" else torch.ones_like(query)
+        return Episode(inputs, targets, loss_mask, query, {"cue": cue})
 
     def echo(self, episode: Episode) -> Tensor:
         """Answer with the reward in the input: right while cues are shown, 0 while they are queried."""
@@ -98,9 +98,10 @@ class CueReward(SupervisedTask):
     def ideal_observer(self, episode: Episode) -> Tensor:
         """Echo, then answer a query with the reward of the nearest cue shown, or 0 if none is near enough."""
         answers = self.echo(episode).clone()
-        shown, queried = episode.inputs[..., :-2].split([self.n_show, self.n_query])
-        distance = torch.stack([(shown - query).square().sum(-1) for query in queried])  # (n_query, n_show, B)
-        nearest, which = distance.min(1)  # (n_query, B)
+        stimulus = episode.inputs[..., :-2]
+        shown = stimulus[: self.n_show]
+        distance = torch.stack([(shown - query).square().sum(-1) for query in stimulus[self.n_show :]])
+        nearest, which = distance.min(1)  # (n_query, n_show, B) → (n_query, B)
         # Between two views of one cue it is 2 noise² times a chi-squared variable; allow for five standard deviations.
         same = 2 * self.noise**2 * (self.n_stimulus + 5 * math.sqrt(2 * self.n_stimulus))
         recalled = answers[: self.n_show, :, 0].gather(0, which)

@@ -87,11 +87,6 @@ class FewShotImageClassification(SupervisedTask):
         self.split = split
         kinds = self.data.splits[split]
         members = [(self.data.labels == kind).nonzero().squeeze(1) for kind in kinds]
-        counts = torch.tensor([len(rows) for rows in members])
-        if counts.min() <= self.n_shot:
-            raise UsageError(
-                f"n_shot={self.n_shot} needs {self.n_shot + 1} images of every class, one has {counts.min()}"
-            )
         classes = [
             (row, turn)
             for row, kind in enumerate(kinds)
@@ -99,6 +94,10 @@ class FewShotImageClassification(SupervisedTask):
         ]
         if len(classes) < self.n_way:
             raise UsageError(f"n_way={self.n_way} needs as many classes, the {split} split has {len(classes)}")
+        counts = torch.tensor([len(rows) for rows in members])
+        if counts.min() <= self.n_shot:
+            needed = self.n_shot + 1
+            raise UsageError(f"n_shot={self.n_shot} needs {needed} images of every class, one has {counts.min()}")
         self._pixels = self.data.images[torch.cat(members)].flatten()
         self._kinds = torch.tensor(kinds)
         self._counts, self._starts = counts, counts.cumsum(0) - counts
@@ -125,16 +124,17 @@ class FewShotImageClassification(SupervisedTask):
         shot = _occurrence(order, n_way)
         episodes = torch.arange(batch_size, device=device)
         image = drawn[shot, order, episodes]  # (T, B)
-        turn = turns[order, episodes]
+        turn = turns.gather(0, order)
         n_pixels = self._turned.shape[1]
-        place = self._turned.to(device)[turn].add_(image.unsqueeze(-1) * n_pixels)  # (T, B, H·W)
+        pixels = self._turned.to(device).index_select(0, turn.flatten()).view(*turn.shape, -1)  # (T, B, H·W)
+        place = pixels.add_(image.unsqueeze(-1) * n_pixels)
         inputs = torch.zeros(self.horizon, batch_size, self.observation_size, device=device)
         inputs[..., :n_pixels] = self._pixels.to(device).take(place)
         inputs[:n_support, :, n_pixels:] = functional.one_hot(order[:n_support], n_way)
         steps = torch.arange(self.horizon, device=device)
         query = during(steps >= n_support, batch_size)
         scored = during(steps == n_support, batch_size) if self.metric_steps == "first" else query
-        kind = self._kinds.to(device)[row][order, episodes]
+        kind = self._kinds.to(device)[row].gather(0, order)
         return Episode(inputs, order, query, scored, {"kind": kind, "turns": turn, "sample": image})
 
     def step_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -142,13 +142,14 @@ class FewShotImageClassification(SupervisedTask):
         if self.loss_kind == "categorical":
             return super().step_loss(outputs, targets)
         wanted = functional.one_hot(targets, self.n_way).to(outputs.dtype).expand(outputs.shape)
-        return functional.binary_cross_entropy(outputs.softmax(-1), wanted, reduction="none").mean(-1)
+        loss: Tensor = functional.binary_cross_entropy(outputs.softmax(-1), wanted, reduction="none")
+        return loss.mean(-1)
 
     def nearest_neighbour(self, episode: Episode) -> Tensor:
         """The label of the support image with the least squared distance in pixels."""
-        images, labels = episode.inputs.split([self._turned.shape[1], self.n_way], -1)
-        support, queries = images.transpose(0, 1).split([self.n_support, self.n_query], 1)  # (B, steps, H·W)
-        nearest = torch.cdist(queries, support).argmin(-1).T  # (n_query, B)
+        images, labels = episode.inputs[..., : -self.n_way], episode.inputs[..., -self.n_way :]
+        images = images.transpose(0, 1)  # (B, T, H·W)
+        nearest = torch.cdist(images[:, self.n_support :], images[:, : self.n_support]).argmin(-1).T  # (n_query, B)
         answers = labels.clone()
         answers[self.n_support :] = labels[nearest, torch.arange(labels.shape[1], device=labels.device)]
         return answers

@@ -121,7 +121,7 @@ class FewShotRegression(SupervisedTask):
         answers = episode.inputs[..., -2:-1].clone()
         x = episode.inputs[..., : self.n_inputs].transpose(0, 1)  # (B, T, n)
         x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
-        known, asked = x.split([self.n_train, self.n_test], 1)
+        known, asked = x[:, : self.n_train], x[:, self.n_train :]
         y = answers[: self.n_train].transpose(0, 1)  # (B, n_train, 1)
         gram = known.mT @ known + penalty * torch.eye(x.shape[-1], device=x.device)
         weights = torch.linalg.solve(gram, known.mT @ y)  # (B, n + 1, 1)
