@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 	@echo "The report is $(abspath $(OUT))/report.html"
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report term
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report term
 
 slow: $(INSTALLED)
 	$(BIN)/pytest -m slow

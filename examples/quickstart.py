@@ -12,5 +12,6 @@ agent = agents.make_for(task, rule="hebbian", cell="rnn", hidden=32, seed=0)
 searcher = evolution.make_searcher("backprop", task, agent, seed=0)  # or "pgpe", "snes", "cmaes", "ga" …
 while searcher.episodes < 20_000:
     searcher.step()
-print(evolution.evaluate(searcher.agent(), task, episodes=1024))
+score = evolution.evaluate(searcher.agent(), task, episodes=1024)
+print(score.metric, score.interval, score.references)
 agents.save(searcher.agent(), "runs/quickstart")
