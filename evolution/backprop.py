@@ -1,0 +1,141 @@
+"""Backpropagation through whole episodes."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from agents import Agent, rollout
+from evolution.searcher import Diverged, Searcher
+from evolution.seeding import make_generator
+from plastic_envs.checks import check_bool, check_choice, check_float, check_int
+from plastic_envs.errors import UsageError
+from plastic_envs.task import Task
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("cosine", "linear")
+
+
+class Backprop(Searcher):
+    """Stochastic gradient descent on the mean loss of fresh episodes, through every step of them.
+
+    The defaults are those of Duan et al. 2023 (arXiv:2302.03235): AdamW with amsgrad, learning rate 1e-3, no weight
+    decay, gradient norm clipped at 5, 64 episodes an update.
+
+    Args:
+        task: a task with targets.
+        agent: where the search starts.
+        seed: root seed of the episodes.
+        searched: name patterns of the parameters to search.
+        budget: episodes of the whole search, which a schedule needs.
+        optimizer: "adam", "adamw" or "sgd".
+        learning_rate: step size, at the start of the schedule.
+        batch_size: episodes an update.
+        clip: bound of the gradient's norm; None for none.
+        weight_decay: as the optimizer defines it.
+        amsgrad: for "adam" and "adamw".
+        momentum: for "sgd".
+        schedule: None, or "cosine" or "linear" from the learning rate to 0 over the budget.
+
+    Raises:
+        UsageError: the task has no targets, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        agent: Agent,
+        *,
+        seed: int = 0,
+        searched: Sequence[str] = ("*",),
+        budget: int | None = None,
+        optimizer: str = "adamw",
+        learning_rate: float = 1e-3,
+        batch_size: int = 64,
+        clip: float | None = 5.0,
+        weight_decay: float = 0.0,
+        amsgrad: bool = True,
+        momentum: float = 0.0,
+        schedule: str | None = None,
+    ) -> None:
+        super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
+        if not task.has_targets:
+            raise UsageError("searcher 'backprop' needs a task with targets: this one pays reward only")
+        if schedule is not None and budget is None:
+            raise UsageError(f"schedule {schedule!r} needs the budget it runs over")
+        self.learning_rate = check_float("learning_rate", learning_rate, low=0)
+        self.batch_size = check_int("batch_size", batch_size, low=1)
+        self.clip = math.inf if clip is None else check_float("clip", clip, low=0)
+        self.schedule = None if schedule is None else check_choice("schedule", schedule, SCHEDULES)
+        self.generator = make_generator(seed, "task")
+        for name, parameter in self._agent.named_parameters():
+            parameter.requires_grad_(name in self.searched)
+        self._parameters = {name: value for name, value in self._agent.named_parameters() if name in self.searched}
+        self.optimizer = self._make_optimizer(optimizer, weight_decay, amsgrad, momentum)
+
+    def _make_optimizer(self, name: str, weight_decay: float, amsgrad: bool, momentum: float) -> torch.optim.Optimizer:
+        parameters = list(self._parameters.values())
+        check_choice("optimizer", name, OPTIMIZERS)
+        check_float("weight_decay", weight_decay, low=0)
+        if name == "sgd":
+            check_float("momentum", momentum, low=0)
+            return torch.optim.SGD(parameters, self.learning_rate, momentum, weight_decay=weight_decay, fused=True)
+        check_bool("amsgrad", amsgrad)
+        kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+        return kind(parameters, self.learning_rate, weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
+
+    def step(self) -> dict[str, float]:
+        """One update on `batch_size` fresh episodes."""
+        lived = rollout(self._agent, self.task, self.batch_size, self.generator)
+        loss = lived.loss.mean()
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.ledger.count(self.batch_size, self.task.horizon)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.clip))
+        if not math.isfinite(loss.item()) or not math.isfinite(norm):
+            raise Diverged(f"loss {loss.item()}, gradient norm {norm} after {self.episodes} episodes")
+        rate = self.learning_rate * self._schedule_factor()
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        return {"loss": loss.item(), "gradient_norm": norm, "learning_rate": rate}
+
+    def _schedule_factor(self) -> float:
+        """What the schedule makes of the learning rate; a function of the ledger alone, so nothing to restore."""
+        if self.schedule is None or self.budget is None:
+            return 1.0
+        done = min(1.0, (self.episodes - self.batch_size) / self.budget)
+        return (1 + math.cos(math.pi * done)) / 2 if self.schedule == "cosine" else 1 - done
+
+    def agent(self) -> Agent:
+        """The agent after the last update."""
+        return copy.deepcopy(self._agent).requires_grad_(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Searched parameters, the optimizer's moments and the generator of the episodes."""
+        return super().state_dict() | {
+            "parameters": {name: value.detach().clone() for name, value in self._parameters.items()},
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()["state"]),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; learning rate and schedule come from the constructor."""
+        super().load_state_dict(state)
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                _check_shape(name, state["parameters"][name], parameter)
+                parameter.copy_(state["parameters"][name])
+        groups = self.optimizer.state_dict()["param_groups"]
+        for index, parameter in enumerate(self._parameters.values()):
+            for key, value in state["optimizer"].get(index, {}).items():
+                if isinstance(value, torch.Tensor) and value.dim():
+                    _check_shape(f"{key} of parameter {index}", value, parameter)
+        self.optimizer.load_state_dict({"state": copy.deepcopy(state["optimizer"]), "param_groups": groups})
+        self.generator.set_state(state["generator"])
+
+
+def _check_shape(name: str, value: torch.Tensor, like: torch.Tensor) -> None:
+    if value.shape != like.shape:
+        raise ValueError(f"{name} has shape {tuple(value.shape)}, not {tuple(like.shape)}")

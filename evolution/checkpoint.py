@@ -1,0 +1,116 @@
+"""Files that are there in full or not at all, and checkpoints that hold nothing but numbers."""
+
+import contextlib
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plastic_envs.errors import UsageError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say a failure to write (full disk, read-only folder) in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; what was written before is kept") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file in one moment: a reader, or a crash, finds the old bytes or the new ones.
+
+    Raises:
+        UsageError: the file cannot be written; the old one is as it was.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write nested dicts and lists of tensors, numbers and strings."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; no code from the file is run.
+
+    Raises:
+        UsageError: the file cannot be read, is damaged, or holds anything but tensors, numbers and strings.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        # torch does not look at the checksums of the records; zipfile does.
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from error
+    if bad is not None:
+        raise UsageError(f"{path} is damaged: {bad} does not match its checksum")
+    foreign = f"{path} holds something other than tensors, numbers and strings, so it was not loaded"
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(foreign) from error
+    except Exception as error:  # torch raises many kinds; each means that the file is not whole
+        raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or not _is_plain(state):
+        raise UsageError(foreign)
+    return state
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) is dict:
+        return all(type(key) in (str, int) and _is_plain(item) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return all(_is_plain(item) for item in value)
+    return type(value) in (Tensor, bool, int, float, str, type(None))
+
+
+def same_state(a: Any, b: Any) -> bool:
+    """Whether two states are equal in every key, type and bit."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same_state(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same_state, a, b))
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and _bytes(a).equal(_bytes(b))
+    return bool(a == b) or (a != a and b != b)
+
+
+def _bytes(value: Tensor) -> Tensor:
+    return value.reshape(-1).contiguous().view(torch.uint8)

@@ -1,0 +1,77 @@
+"""How good an agent is, on episodes that no searcher ever presents."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from agents import Agent, rollout
+from evolution.seeding import make_generator
+from evolution.statistics import bootstrap_interval
+from plastic_envs.checks import check_int
+from plastic_envs.task import Task
+
+CHUNK = 128
+"""Episodes lived through at once, which bounds the memory of an evaluation."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of an agent on N held-out episodes.
+
+    Attributes:
+        metric: The task's metric, mean over the episodes.
+        interval: 95% percentile bootstrap interval of `metric` over the episodes: how well this evaluation pins down
+            this agent, nothing about other seeds. (nan, nan) where a score is not finite.
+        scores: The metric of each episode (N,).
+        loss: The loss, mean over the episodes.
+        references: The same metric for the task's reference predictors, and for its oracle, on the same episodes.
+    """
+
+    metric: float
+    interval: tuple[float, float]
+    scores: Tensor
+    loss: float
+    references: Mapping[str, float] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, references: bool = True) -> Evaluation:
+    """Let an agent live through episodes of the task's held-out part.
+
+    Args:
+        agent: the agent.
+        task: the task; what it holds out (`Task.held_out`, test classes for images) is what counts.
+        episodes: N, number of episodes.
+        seed: which episodes; the same ones for every agent, and never those of a search, whatever its seed.
+        references: whether to score the reference predictors too.
+
+    Raises:
+        UsageError: `episodes` is not a positive integer, or agent and task do not fit.
+    """
+    check_int("episodes", episodes, low=1)
+    check_int("seed", seed, low=0)
+    task = task.held_out()
+    generator = make_generator(seed, "evaluation")
+    predictors = dict(getattr(task, "references", {})) if references else {}
+    if references and getattr(task, "oracle", None) is not None:
+        predictors["oracle"] = task.oracle
+    scores: list[Tensor] = []
+    losses: list[Tensor] = []
+    others: dict[str, list[Tensor]] = {name: [] for name in predictors}
+    for start in range(0, episodes, CHUNK):
+        lived = rollout(agent, task, min(CHUNK, episodes - start), generator)
+        scores.append(lived.metric)
+        losses.append(lived.loss)
+        for name, predict in predictors.items():
+            others[name].append(task.metric(predict(lived.episode), lived.episode))
+    metrics = torch.cat(scores)
+    finite = bool(metrics.isfinite().all())
+    return Evaluation(
+        metric=float(metrics.mean()),
+        interval=bootstrap_interval(metrics.numpy()) if finite else (float("nan"), float("nan")),
+        scores=metrics,
+        loss=float(torch.cat(losses).mean()),
+        references={name: float(torch.cat(values).mean()) for name, values in others.items()},
+    )

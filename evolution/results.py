@@ -1,0 +1,86 @@
+"""What a run tells while it goes, and what it came to."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["finished", "diverged", "interrupted"]
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Where a run stands after a step."""
+
+    episodes: int
+    budget: int
+    loss: float  # of the last step
+    metric: float  # of the last evaluation
+    seconds: float  # all sittings of the run together
+    rate: float  # episodes a second in this sitting, evaluations included
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimate at this rate."""
+        return max(0, self.budget - self.episodes) / self.rate if self.rate else math.inf
+
+
+Progress = Callable[[RunProgress], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to; the scores are those of the agent in its folder, the interval a bootstrap over episodes."""
+
+    status: Status
+    metric: float
+    metric_low: float
+    metric_high: float
+    loss: float
+    episodes: int
+    env_steps: int
+    seconds: float
+    cpu_seconds: float
+    n_searched: int
+    references: Mapping[str, float]
+    chance: float | None
+    best: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RunResult":
+        """From result.json, where null stands for a score that is not finite.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        scores = ("metric", "metric_low", "metric_high", "loss")
+        return cls(**{key: math.nan if value is None and key in scores else value for key, value in values.items()})
+
+
+class Clock:
+    """Wall-clock and processor seconds of a run over all its sittings, and the rate in this one."""
+
+    def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0, episodes: int = 0) -> None:
+        self._start = time.perf_counter()
+        self._seconds_before = seconds
+        self._cpu_offset = cpu_seconds - time.process_time()
+        self._episodes_before = episodes
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds."""
+        return self._seconds_before + time.perf_counter() - self._start
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor seconds of this process."""
+        return self._cpu_offset + time.process_time()
+
+    def rate(self, episodes: int) -> float:
+        """Episodes a second, of those beyond the number this sitting began with."""
+        return (episodes - self._episodes_before) / (time.perf_counter() - self._start)

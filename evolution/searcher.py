@@ -1,0 +1,182 @@
+"""What every searcher is: it presents episodes to agents, counts them, and can stop and go on."""
+
+import copy
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+
+from agents import Agent
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import format_spec, parse_spec
+from plastic_envs.task import Task
+
+
+class Diverged(ArithmeticError):
+    """Loss or parameters stopped being finite; the searcher still holds its last good parameters."""
+
+
+@dataclass
+class Ledger:
+    """What a search has cost so far: the budget is counted in episodes presented to agents.
+
+    An individual of a population that sees 16 episodes costs 16.
+    """
+
+    episodes: int = 0
+    env_steps: int = 0
+
+    def count(self, episodes: int, horizon: int) -> None:
+        """Add episodes of `horizon` steps each."""
+        self.episodes += episodes
+        self.env_steps += episodes * horizon
+
+
+class Searcher(ABC):
+    """Finds meta-parameters for an agent on a task.
+
+    Args:
+        task: what the agent shall learn to do within an episode.
+        agent: where the search starts; it is copied, never changed.
+        seed: root seed of the search's own random streams.
+        searched: name patterns (`fnmatch`) of the parameters to search; all others keep their initial values.
+        budget: episodes the whole search may present, for searchers with a schedule.
+
+    Raises:
+        UsageError: no parameter matches a pattern.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        agent: Agent,
+        *,
+        seed: int = 0,
+        searched: Sequence[str] = ("*",),
+        budget: int | None = None,
+    ) -> None:
+        self.task = task
+        self.seed = seed
+        self.budget = budget
+        self.ledger = Ledger()
+        self._agent = copy.deepcopy(agent)
+        self.searched = searched_names(agent, searched)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes presented to agents so far."""
+        return self.ledger.episodes
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of these episodes."""
+        return self.ledger.env_steps
+
+    @property
+    def n_searched(self) -> int:
+        """How many numbers are searched."""
+        parameters = dict(self._agent.named_parameters())
+        return sum(parameters[name].numel() for name in self.searched)
+
+    @abstractmethod
+    def step(self) -> dict[str, float]:
+        """One update or generation; returns at least "loss", the mean over the episodes it presented.
+
+        Raises:
+            Diverged: loss or parameters are no longer finite.
+        """
+
+    @abstractmethod
+    def agent(self) -> Agent:
+        """A copy of the agent with the parameters the search stands at."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the next steps, as nested dicts and lists of tensors, numbers and strings."""
+        return {"episodes": self.ledger.episodes, "env_steps": self.ledger.env_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, in a searcher made with the same arguments; bit for bit."""
+        self.ledger = Ledger(int(state["episodes"]), int(state["env_steps"]))
+
+
+def searched_names(agent: Agent, patterns: Sequence[str]) -> list[str]:
+    """Names of the parameters that match one of the patterns, in the agent's order."""
+    names = [name for name, _ in agent.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UsageError(f"searched pattern {pattern!r} matches none of the parameters {', '.join(names)}")
+    if not patterns:
+        raise UsageError("searched is empty: give at least one name pattern, '*' for all parameters")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def make_searcher(
+    spec: str,
+    task: Task,
+    agent: Agent,
+    *,
+    seed: int = 0,
+    searched: Sequence[str] = ("*",),
+    budget: int | None = None,
+) -> Searcher:
+    """Make a searcher from its name and options, `"pgpe,popsize=50,episodes=32"`.
+
+    A name of one's own is `module:Name`, a subclass of `Searcher` or an EvoTorch `SearchAlgorithm`; so every
+    algorithm of EvoTorch can be had with its own keywords, `"evotorch.algorithms:Cosyne,popsize=40,…"`.
+
+    Raises:
+        UsageError: unknown name, unknown option or a value that the searcher refuses.
+    """
+    from evolution.registry import SEARCHERS
+
+    name, given = parse_spec(spec)
+    options = {**SEARCHERS[name].options, **given}
+    target = SEARCHERS.load(name)
+    if not (isinstance(target, type) and issubclass(target, Searcher)):
+        options["algorithm"] = target
+        target = _adapter_for(name, target)
+    check_options(name, target.__init__, options)
+    try:
+        made = target(task, agent, seed=seed, searched=searched, budget=budget, **options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"searcher {format_spec(name, given)!r}: {' '.join(str(error).split())}") from error
+    assert isinstance(made, Searcher)
+    return made
+
+
+def _adapter_for(name: str, target: object) -> type[Searcher]:
+    """The class that makes a searcher of an EvoTorch algorithm; only reached once EvoTorch has been imported."""
+    if "evotorch" in sys.modules:
+        from evolution.evotorch_search import EvoTorchSearcher, is_algorithm
+
+        if is_algorithm(target):
+            return EvoTorchSearcher
+    raise UsageError(f"searcher {name!r} is neither an evolution.Searcher nor an EvoTorch SearchAlgorithm")
+
+
+def check_options(name: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Refuse options that `function` does not take by keyword, and name those it takes."""
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    common = {"self", "task", "agent", "problem", "seed", "searched", "budget"}
+    known = [key for key in parameters if key not in common]
+    for key in options:
+        if key not in known:
+            raise UsageError(f"searcher {name!r} has no option {key!r}: choose from {', '.join(known)}")
+
+
+def with_parameters(agent: Agent, values: dict[str, torch.Tensor]) -> Agent:
+    """A copy of the agent with some of its parameters replaced."""
+    copied = copy.deepcopy(agent).requires_grad_(False)
+    parameters = dict(copied.named_parameters())
+    for name, value in values.items():
+        parameters[name].copy_(value)
+    return copied

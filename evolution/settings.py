@@ -1,0 +1,86 @@
+"""Everything that decides the numbers of a run, as JSON."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plastic_envs.checks import check_int
+from plastic_envs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of one run; two runs with equal settings give equal numbers.
+
+    Args:
+        task: name and options of a task, "SequenceReproduction,seq_length=5,delay=0".
+        rule: name and options of a plasticity rule.
+        cell: name of a recurrent cell.
+        hidden: number of hidden units.
+        searcher: name and options of a searcher.
+        budget: episodes the search may present; the last step may go beyond it.
+        seed: root of all random streams of the search.
+        eval_episodes: held-out episodes of each evaluation.
+        evals: number of evaluations spread evenly over the budget, besides the one before the first step.
+        searched: name patterns of the parameters to search.
+        agent_options: further keyword arguments of `agents.make`.
+        threads: torch threads; another number may give other last digits.
+
+    Raises:
+        UsageError: a value has the wrong type or is out of range.
+    """
+
+    task: str
+    rule: str = "hebbian"
+    cell: str = "rnn"
+    hidden: int = 128
+    searcher: str = "backprop"
+    budget: int = 64_000
+    seed: int = 0
+    eval_episodes: int = 1000
+    evals: int = 20
+    searched: tuple[str, ...] = ("*",)
+    agent_options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("task", "rule", "cell", "searcher"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise UsageError(f"{name} must be a name, not {getattr(self, name)!r}")
+        for name in ("hidden", "budget", "eval_episodes", "evals", "threads"):
+            check_int(name, getattr(self, name), low=1)
+        check_int("seed", self.seed, low=0)
+        if isinstance(self.searched, str) or not all(isinstance(pattern, str) for pattern in self.searched):
+            raise UsageError(f"searched must be a list of name patterns, not {self.searched!r}")
+        object.__setattr__(self, "searched", tuple(self.searched))
+        if not isinstance(self.agent_options, Mapping):
+            raise UsageError(f"agent_options must be a mapping of names to values, not {self.agent_options!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; `from_json` is the inverse."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """From what `to_json` gave.
+
+        Raises:
+            UsageError: a setting is unknown or missing, or has a wrong type.
+        """
+        known = {item.name for item in dataclasses.fields(cls)}
+        if unknown := values.keys() - known:
+            raise UsageError(f"unknown setting {sorted(unknown)[0]!r}: choose from {', '.join(sorted(known))}")
+        if "task" not in values:
+            raise UsageError("the setting 'task' is missing")
+        return cls(**values)
+
+    def difference(self, other: "RunSettings") -> str | None:
+        """The first setting in which two runs differ, "seed=0, not seed=1" (this one's value first); None if equal."""
+        mine, its = self.to_json(), other.to_json()
+        for name in mine:
+            if mine[name] != its[name]:
+                return f"{name}={mine[name]!r}, not {name}={its[name]!r}"
+        return None

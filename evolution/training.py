@@ -1,0 +1,215 @@
+"""One run, top to bottom: settings in, a folder with a trained agent out; it can stop at any moment and go on."""
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import agents
+from evolution.checkpoint import same_state
+from evolution.evaluation import Evaluation, evaluate
+from evolution.results import Clock, Progress, RunProgress, RunResult, Status
+from evolution.run_folder import HistoryRow, RunFolder, load_result
+from evolution.searcher import Diverged, make_searcher
+from evolution.seeding import derive_seed
+from evolution.settings import RunSettings
+from evolution.signals import signals_noted
+from plastic_envs.errors import UsageError
+from plastic_envs.tasks import make_task
+
+__all__ = ["RunProgress", "RunResult", "load_result", "train"]
+
+
+def train(
+    settings: RunSettings,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run a search and leave its agent, history and result in a folder.
+
+    SIGINT and SIGTERM end the run after the step in progress, saved and ready to be resumed, with the status
+    "interrupted"; a second signal ends the process at once, and a killed run goes on from its last evaluation. Either
+    way it comes to the same numbers as if it had never stopped.
+
+    Args:
+        settings: everything that decides the numbers.
+        out: the run's folder; made if missing.
+        resume: go on with the run in `out`, or start it if there is none.
+        overwrite: replace the run in `out`.
+        progress: called after every step.
+
+    Raises:
+        UsageError: a setting is wrong; `out` holds something else, or another run; a file is damaged or cannot be
+            written. What was written before is kept.
+    """
+    if resume and overwrite:
+        raise UsageError("resume and overwrite exclude each other: say one of them")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        run = _Run(settings, Path(out), progress)  # before the folder is touched: bad settings leave no trace
+        run.folder.prepare(settings, resume=resume, overwrite=overwrite)
+        result = run.folder.read_result()
+        if result is not None and result.status != "interrupted":
+            return result
+        with contextlib.closing(run.folder.events):
+            return run.go()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Run:
+    """A run in progress: what it is made of, and where it stands."""
+
+    def __init__(self, settings: RunSettings, out: Path, progress: Progress | None) -> None:
+        self.settings = settings
+        self.folder = RunFolder(out)
+        self.progress = progress
+        self.task = make_task(settings.task)
+        agent = agents.make_for(
+            self.task,
+            rule=settings.rule,
+            cell=settings.cell,
+            hidden=settings.hidden,
+            seed=derive_seed(settings.seed, "agent"),
+            **settings.agent_options,
+        )
+        self.searcher = make_searcher(
+            settings.searcher,
+            self.task,
+            agent,
+            seed=settings.seed,
+            searched=settings.searched,
+            budget=settings.budget,
+        )
+        self.rows: list[HistoryRow] = []
+        self.references: dict[str, float] = {}
+        self.loss_sum, self.loss_count = 0.0, 0  # of the steps since the last row
+        self.clock = Clock()
+
+    def go(self) -> RunResult:
+        """From the last checkpoint to the end of the budget, or as far as it goes."""
+        self.restore()
+        status: Status = "finished"
+        with signals_noted() as signalled:
+            try:
+                if not self.rows:
+                    self.evaluate_and_commit()
+                while self.searcher.episodes < self.settings.budget:
+                    if signalled():
+                        self.commit()
+                        status = "interrupted"
+                        break
+                    self.step()
+            except Diverged:
+                self.add_row(None)  # the agent of the last good evaluation stays in the folder
+                status = "diverged"
+            return self.finish(status)
+
+    def step(self) -> None:
+        """One step of the searcher, and an evaluation if one is due."""
+        due = self.next_evaluation()
+        loss = self.searcher.step()["loss"]
+        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+        episodes = self.searcher.episodes
+        if episodes >= due:
+            self.evaluate_and_commit()
+        if self.progress is not None:
+            metric, seconds, rate = self.rows[-1].metric, self.clock.seconds, self.clock.rate(episodes)
+            self.progress(RunProgress(episodes, self.settings.budget, loss, metric, seconds, rate))
+
+    def next_evaluation(self) -> int:
+        """Episodes at which the next evaluation is due: the next multiple of budget / evals."""
+        done = self.searcher.episodes * self.settings.evals // self.settings.budget
+        return math.ceil((done + 1) * self.settings.budget / self.settings.evals)
+
+    def evaluate_and_commit(self) -> None:
+        """Evaluate on the held-out episodes; then write history, agent and checkpoint, in this order."""
+        agent = self.searcher.agent()
+        evaluation = evaluate(agent, self.task, self.settings.eval_episodes, references=not self.rows)
+        if not self.rows:
+            self.references = dict(evaluation.references)
+        elif not math.isfinite(evaluation.metric):
+            raise Diverged(f"the held-out metric is {evaluation.metric} after {self.searcher.episodes} episodes")
+        self.add_row(evaluation)
+        self.folder.save_agent(agent)
+        self.commit()
+
+    def add_row(self, evaluation: Evaluation | None) -> None:
+        """Append a row to the history; without an evaluation, the row of a divergence."""
+        scores = (math.nan,) * 4
+        if evaluation is not None:
+            scores = (evaluation.metric, *evaluation.interval, evaluation.loss)
+        train_loss = self.loss_sum / self.loss_count if self.loss_count and evaluation is not None else math.nan
+        counts = (self.searcher.episodes, self.searcher.env_steps)
+        row = HistoryRow(*counts, train_loss, *scores, self.clock.seconds, self.clock.cpu_seconds)
+        self.folder.append_history(row)
+        self.rows.append(row)
+        self.loss_sum, self.loss_count = 0.0, 0
+
+    def commit(self) -> None:
+        """Write the checkpoint: from here the run goes on, whatever may happen."""
+        self.folder.save_checkpoint(
+            self.state() | {"seconds": self.clock.seconds, "cpu_seconds": self.clock.cpu_seconds}
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What the checkpoint holds besides the clock."""
+        return {
+            "searcher": self.searcher.state_dict(),
+            "rows": len(self.rows),
+            "references": dict(self.references),
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+        }
+
+    def restore(self) -> None:
+        """Put everything where the checkpoint says it was.
+
+        Raises:
+            UsageError: the checkpoint is damaged, or holds anything but what this run puts there.
+        """
+        saved = self.folder.load_checkpoint()
+        if saved is None:
+            self.folder.cut_history(0)
+            return
+        try:
+            seconds, cpu_seconds = float(saved.pop("seconds")), float(saved.pop("cpu_seconds"))
+            self.searcher.load_state_dict(saved["searcher"])
+            self.references = dict(saved["references"])
+            self.loss_sum, self.loss_count = saved["loss_sum"], saved["loss_count"]
+            self.rows = self.folder.cut_history(saved["rows"])
+            intact = same_state(self.state(), saved)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{self.folder.checkpoint} is not a checkpoint of this run: {error}") from error
+        if not intact:
+            raise UsageError(f"{self.folder.checkpoint} is not a checkpoint of this run: it holds something else")
+        self.clock = Clock(seconds, cpu_seconds, self.searcher.episodes)
+
+    def finish(self, status: Status) -> RunResult:
+        """Write result.json: the scores of the last evaluation, whose agent is in the folder."""
+        last = next((row for row in reversed(self.rows) if math.isfinite(row.metric)), self.rows[-1])
+        result = RunResult(
+            status=status,
+            metric=last.metric,
+            metric_low=last.metric_low,
+            metric_high=last.metric_high,
+            loss=last.loss,
+            episodes=self.searcher.episodes,
+            env_steps=self.searcher.env_steps,
+            seconds=self.clock.seconds,
+            cpu_seconds=self.clock.cpu_seconds,
+            n_searched=self.searcher.n_searched,
+            references=self.references,
+            chance=getattr(self.task, "chance", None),
+            best=getattr(self.task, "best", None),
+        )
+        self.folder.write_result(result)
+        return result
