@@ -1,29 +1,54 @@
 """Searchers that find what agents are born with, by backpropagation or by evolution, and a fair comparison of the two.
 
-Libraries that only some searchers need (EvoTorch, Stable-Baselines3) are imported when such a searcher is made.
+Names are imported when they are first used, so that `plastic-envs --help` need not wait for torch; libraries that only
+some searchers need (EvoTorch, Stable-Baselines3) wait until such a searcher is made.
 """
 
-from evolution.evaluation import Evaluation, evaluate
-from evolution.registry import SEARCHERS
-from evolution.results import RunProgress, RunResult
-from evolution.run_folder import HistoryRow, LoadedRun, load_run
-from evolution.searcher import Diverged, Ledger, Searcher, make_searcher
-from evolution.settings import RunSettings
-from evolution.training import train
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "SEARCHERS",
-    "Diverged",
-    "Evaluation",
-    "HistoryRow",
-    "Ledger",
-    "LoadedRun",
-    "RunProgress",
-    "RunResult",
-    "RunSettings",
-    "Searcher",
-    "evaluate",
-    "load_run",
-    "make_searcher",
-    "train",
-]
+_NAMES = {
+    "comparison": ("compare",),
+    "evaluation": ("Evaluation", "evaluate"),
+    "grid": ("Grid",),
+    "presets": ("PRESETS",),
+    "registry": ("SEARCHERS",),
+    "reporting": ("report",),
+    "results": ("RunProgress", "RunResult"),
+    "run_folder": ("HistoryRow", "LoadedRun", "load_run"),
+    "searcher": ("Diverged", "Ledger", "Searcher", "make_searcher", "with_parameters"),
+    "seeding": ("make_generator",),
+    "settings": ("RunSettings",),
+    "training": ("train",),
+}
+_HOMES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_HOMES)
+
+if TYPE_CHECKING:
+    from evolution.comparison import compare as compare
+    from evolution.evaluation import Evaluation as Evaluation
+    from evolution.evaluation import evaluate as evaluate
+    from evolution.grid import Grid as Grid
+    from evolution.presets import PRESETS as PRESETS
+    from evolution.registry import SEARCHERS as SEARCHERS
+    from evolution.reporting import report as report
+    from evolution.results import RunProgress as RunProgress
+    from evolution.results import RunResult as RunResult
+    from evolution.run_folder import HistoryRow as HistoryRow
+    from evolution.run_folder import LoadedRun as LoadedRun
+    from evolution.run_folder import load_run as load_run
+    from evolution.searcher import Diverged as Diverged
+    from evolution.searcher import Ledger as Ledger
+    from evolution.searcher import Searcher as Searcher
+    from evolution.searcher import make_searcher as make_searcher
+    from evolution.searcher import with_parameters as with_parameters
+    from evolution.seeding import make_generator as make_generator
+    from evolution.settings import RunSettings as RunSettings
+    from evolution.training import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,81 @@
+"""`plastic-envs compare`."""
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from evolution.cli.options import add_searched, add_settings, given
+
+if TYPE_CHECKING:
+    from evolution.grid import Grid
+
+SETTINGS = ("budget", "cell", "hidden", "eval_episodes", "evals")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    for name, example in (("tasks", "CueReward"), ("rules", "hebbian none"), ("searchers", "backprop pgpe")):
+        parser.add_argument(
+            f"--{name}", nargs="+", metavar="SPEC", default=argparse.SUPPRESS, help=f"one or more, as in {example}"
+        )
+    parser.add_argument(
+        "--seeds", metavar="N|LIST", default=argparse.SUPPRESS, help="how many, or which, as in 5 or 0,3,7 (1)"
+    )
+    add_settings(parser, *SETTINGS)
+    add_searched(parser)
+    parser.add_argument("--preset", metavar="NAME", help="a ready comparison; other options replace parts of it")
+    parser.add_argument("--out", metavar="DIR", help="folder of the comparison")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes side by side (number of cores)")
+    parser.add_argument("--resume", action="store_true", help="go on with the comparison in DIR")
+    parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, with progress on standard error and the tables on standard output."""
+    from evolution.comparison import compare, comparison_text
+    from plastic_envs.errors import UsageError
+
+    grids = grids_from(args)
+    if args.dry_run:
+        from evolution.comparison import check_jobs
+        from evolution.estimate import estimate
+        from evolution.plan import plan_runs
+
+        print(estimate(plan_runs(grids), check_jobs(args.jobs)))
+        return 0
+    if args.out is None:
+        raise UsageError("--out is missing: name a folder for the comparison")
+    experiment = compare(grids, args.out, jobs=args.jobs, resume=args.resume, command=_command(args))
+    print(comparison_text(experiment), end="")
+    print(f"\nresults.csv and table.md are in {args.out}; plots: plastic-envs report {args.out}", file=sys.stderr)
+    return 1 if any(run.status == "failed" for run in experiment.runs) else 0
+
+
+def grids_from(args: argparse.Namespace) -> list["Grid"]:
+    """The preset's grids with the given options in their place, or one grid of them."""
+    from evolution.grid import Grid, seeds_from, specs_from
+    from evolution.presets import preset
+    from plastic_envs.errors import UsageError
+
+    options = given(args, *SETTINGS, "searched")
+    options |= {name: specs_from(values) for name, values in given(args, "tasks", "rules", "searchers").items()}
+    if hasattr(args, "seeds"):
+        options["seeds"] = seeds_from(args.seeds)
+    if args.preset is not None:
+        return [dataclasses.replace(grid, **options) for grid in preset(args.preset)]
+    for name in ("tasks", "rules", "searchers"):
+        if name not in options:
+            raise UsageError(f"--{name} is missing: name at least one, or take a --preset")
+    return [Grid(**options)]
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command line as it was given, with the folder and the way it was run left open."""
+    words = ["plastic-envs", "compare"]
+    for name in ("preset", "tasks", "rules", "searchers", "seeds", *SETTINGS, "searched"):
+        value = getattr(args, name, None)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    return f"{shlex.join(words)} --out DIR"

@@ -1,0 +1,80 @@
+"""`plastic-envs evaluate`."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from evolution.cli.options import add_trust
+
+if TYPE_CHECKING:
+    from evolution.evaluation import Evaluation
+    from plastic_envs.task import Task
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or of an agent")
+    parser.add_argument("--task", metavar="SPEC", help="another task, of fitting sizes (the one trained on)")
+    parser.add_argument("--episodes", type=int, default=1000, metavar="N", help="held-out episodes (1000)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    add_trust(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the agent's score beside the reference predictors'."""
+    from pathlib import Path
+
+    import agents
+    from evolution.evaluation import evaluate
+    from evolution.records import open_task
+    from evolution.run_folder import RunFolder
+    from plastic_envs.errors import UsageError
+    from plastic_envs.tasks import make_task
+
+    folder = RunFolder(Path(args.run))
+    agent = agents.load(args.run, trust=args.trust)
+    if args.task is not None:
+        spec, task = args.task, make_task(args.task)
+    elif folder.config.exists():
+        spec = folder.read_settings().task
+        task = open_task(spec, args.trust)
+    else:
+        raise UsageError(f"{args.run} holds an agent but no run: say on which --task to evaluate it")
+    evaluation = evaluate(agent, task, args.episodes)
+    print(_as_json(spec, task, evaluation) if args.json else _as_text(spec, task, evaluation))
+    return 0
+
+
+def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
+    return json.dumps(
+        {
+            "task": spec,
+            "metric": task.metric_kind,
+            "higher_is_better": task.higher_is_better,
+            "episodes": len(evaluation.scores),
+            "mean": evaluation.metric,
+            "interval": {"method": "95% bootstrap over episodes", "ends": list(evaluation.interval)},
+            "loss": evaluation.loss,
+            "chance": getattr(task, "chance", None),
+            "best": getattr(task, "best", None),
+            "references": dict(evaluation.references),
+        },
+        indent=2,
+    )
+
+
+def _as_text(spec: str, task: "Task", evaluation: "Evaluation") -> str:
+    from evolution.tables import format_number
+
+    low, high = (format_number(end, task.metric_kind) for end in evaluation.interval)
+    better = "higher" if task.higher_is_better else "lower"
+    lines = [f"{spec}: {task.metric_kind} on {len(evaluation.scores):,} held-out episodes, {better} is better"]
+    scores = {"agent": evaluation.metric, **evaluation.references}
+    best = getattr(task, "best", None)
+    if best is not None:
+        scores["best possible"] = best
+    width = max(map(len, scores))
+    for name, score in scores.items():
+        interval = f"  ({low} to {high}, 95% bootstrap over episodes)" if name == "agent" else ""
+        lines.append(f"  {name:<{width}}  {format_number(score, task.metric_kind)}{interval}")
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""Options that commands share; those not given stay unset, so that every default stands in one place."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+from evolution.settings import RunSettings
+
+HELP = {
+    "budget": "episodes presented to agents",
+    "hidden": "hidden units",
+    "cell": "name of a recurrent cell",
+    "eval_episodes": "held-out episodes of an evaluation",
+    "evals": "evaluations over the budget",
+}
+
+
+def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add options for fields of the run's settings, in that order, with their defaults in the help."""
+    fields = {field.name: field for field in dataclasses.fields(RunSettings)}
+    for name in names:
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=int if isinstance(fields[name].default, int) else str,
+            default=argparse.SUPPRESS,
+            metavar="N" if isinstance(fields[name].default, int) else "NAME",
+            help=f"{HELP.get(name, name)} ({fields[name].default})",
+        )
+
+
+def add_searched(parser: argparse.ArgumentParser) -> None:
+    """Add --searched."""
+    parser.add_argument(
+        "--searched",
+        nargs="+",
+        metavar="PATTERN",
+        default=argparse.SUPPRESS,
+        help="search only the parameters whose names match, as in 'fast.*' (*)",
+    )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add --trust."""
+    parser.add_argument(
+        "--trust",
+        nargs="+",
+        metavar="MODULE:NAME",
+        default=[],
+        help="tasks and rules of your own code that the folder may name and import",
+    )
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the named options that were given."""
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}

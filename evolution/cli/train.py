@@ -1,0 +1,62 @@
+"""`plastic-envs train`."""
+
+import argparse
+import sys
+
+from evolution.cli.options import add_searched, add_settings, given
+
+OPTIONS = ("rule", "cell", "hidden", "searcher", "budget", "seed", "eval_episodes", "evals")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("task", metavar="TASK", help="name,key=value,… or module:Name (see plastic-envs list)")
+    add_settings(parser, *OPTIONS)
+    add_searched(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, with progress on standard error and the result on standard output."""
+    from evolution.cli import INTERRUPTED
+    from evolution.plan import PlannedRun
+    from evolution.progress import Progress, duration
+    from evolution.results import RunProgress
+    from evolution.settings import RunSettings
+    from evolution.tables import format_number
+    from evolution.training import train
+    from plastic_envs.errors import UsageError
+    from plastic_envs.tasks import make_task
+
+    settings = RunSettings(args.task, **given(args, *OPTIONS, "searched"))
+    if args.dry_run:
+        from evolution.estimate import estimate
+
+        print(estimate([PlannedRun(args.out or "", settings)], jobs=1))
+        return 0
+    if args.out is None:
+        raise UsageError("--out is missing: name a folder for the run")
+    with Progress(settings.budget) as bar:
+
+        def tell(progress: RunProgress) -> None:
+            bar.update(progress.episodes, progress.loss)
+
+        result = train(settings, args.out, resume=args.resume, overwrite=args.overwrite, progress=tell)
+    if result.status == "interrupted":
+        print(f"plastic-envs: interrupted after {result.episodes:,} episodes; go on with --resume", file=sys.stderr)
+        return INTERRUPTED
+    metric = make_task(settings.task).metric_kind
+    score, low, high = (
+        format_number(value, metric) for value in (result.metric, result.metric_low, result.metric_high)
+    )
+    print(
+        f"{result.status}: {metric} {score} on {settings.eval_episodes:,} held-out episodes "
+        f"({low} to {high}, 95% bootstrap over episodes), {result.n_searched:,} parameters searched, "
+        f"{result.episodes:,} episodes in {duration(result.seconds)}"
+    )
+    for name, value in result.references.items():
+        print(f"  {name}: {format_number(value, metric)}")
+    return 0 if result.status == "finished" else 1

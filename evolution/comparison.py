@@ -1,0 +1,218 @@
+"""Tasks × rules × searchers × seeds, on one budget and one set of evaluation episodes, in worker processes."""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evolution import tables
+from evolution.checkpoint import write_atomically
+from evolution.grid import Grid
+from evolution.plan import PlannedRun, plan_runs
+from evolution.progress import Progress
+from evolution.records import FORMAT, INDEX, Experiment, RunRecord, read_experiment, read_run
+from evolution.results import RunProgress
+from evolution.run_folder import RunFolder, versions
+from evolution.settings import RunSettings
+from evolution.training import train
+from evolution.verdicts import METHOD, verdicts
+from evolution.workers import Report, run_isolated
+from plastic_envs.checks import check_int
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import parse_spec
+
+RESULT_COLUMNS = (
+    "task", "rule", "cell", "hidden", "searcher", "seed", "episodes", "env_steps", "metric", "metric_low",
+    "metric_high", "loss", "status", "n_searched", "seconds", "cpu_seconds",
+)  # fmt: skip
+"""Of `results.csv`; the last two are wall-clock and processor time, all others repeat exactly."""
+
+REPORT_SECONDS = 0.5
+"""Between two words of a worker on how far its run is."""
+
+
+def compare(
+    grids: Grid | Sequence[Grid],
+    out: str | Path,
+    *,
+    jobs: int | None = None,
+    resume: bool = False,
+    command: str = "",
+) -> Experiment:
+    """Run grids of tasks, rules, searchers and seeds, a folder each, and tell what came of them.
+
+    Every run has the same budget and the same evaluation episodes as the others of its task. A run that fails,
+    diverges or makes no sense is shown as such, with its reason, and never stops the others. Below `out`:
+    `compare.json` (settings), `runs/<task>/<rule>/<searcher>/seed<k>` (run folders), `results.csv` (a row per run
+    and evaluation) and `table.md`. Workers are spawned, so a script calls this below `if __name__ == "__main__":`.
+
+    Args:
+        grids: what to run.
+        out: a new folder, or with `resume` one that was begun.
+        jobs: worker processes, one torch thread each; by default as many as there are cores.
+        resume: skip finished runs, continue interrupted ones, try failed ones again. Runs may be added.
+        command: what to print as the way to run it again.
+
+    Raises:
+        UsageError: a name, an option or a size is not allowed, or `out` holds something else.
+    """
+    grids = [grids] if isinstance(grids, Grid) else list(grids)
+    jobs = check_jobs(jobs)
+    planned = plan_runs(grids)
+    index = _Index(Path(out), grids, planned, command, resume)
+    try:
+        _run_all(index, jobs)
+    finally:
+        index.write()
+        experiment = read_experiment(index.folder, own_code(planned))
+        write_results(experiment)
+        write_atomically(index.folder / "table.md", comparison_text(experiment).encode())
+    return experiment
+
+
+def check_jobs(jobs: int | None) -> int:
+    """The number of worker processes; None is the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if jobs is None else check_int("jobs", jobs, low=1)
+
+
+def own_code(planned: Sequence[PlannedRun]) -> list[str]:
+    """The tasks and rules of the user's own code, `module:Name`, that were asked for."""
+    names = {parse_spec(spec)[0] for run in planned for spec in (run.settings.task, run.settings.rule)}
+    return sorted(name for name in names if ":" in name)
+
+
+def comparison_text(experiment: Experiment) -> str:
+    """Every task's table with its verdicts, in Markdown."""
+    parts = []
+    for summary in experiment.summaries:
+        lines = [f"- {text}" for text in verdicts(summary)]
+        parts.append("\n".join([tables.markdown(summary), *lines]).rstrip() + "\n")
+    return "\n".join([*parts, METHOD, ""])
+
+
+def write_results(experiment: Experiment) -> Path:
+    """Write `results.csv`: a row per run and evaluation, in the order of the index; a run without any has one row."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, RESULT_COLUMNS, extrasaction="ignore", restval="", lineterminator="\n")
+    writer.writeheader()
+    for run in experiment.runs:
+        settings = run.settings
+        shared = {
+            "task": settings.task, "rule": settings.rule, "cell": settings.cell, "hidden": settings.hidden,
+            "searcher": settings.searcher, "seed": settings.seed,
+            "n_searched": run.result.n_searched if run.result else "",
+            "status": f"{run.status}: {run.reason}" if run.reason else run.status,
+        }  # fmt: skip
+        writer.writerows({**row, **shared} for row in [asdict(row) for row in run.history] or [{}])
+    path = experiment.folder / "results.csv"
+    write_atomically(path, text.getvalue().encode())
+    return path
+
+
+class _Index:
+    """`compare.json`: the settings, and what became of every run."""
+
+    def __init__(
+        self, folder: Path, grids: Sequence[Grid], planned: Sequence[PlannedRun], command: str, resume: bool
+    ) -> None:
+        self.folder, self.planned = folder, planned
+        begun = (folder / INDEX).is_file()
+        if begun and not resume:
+            raise UsageError(f"{folder} holds a comparison already: continue it with --resume, or name another folder")
+        if not begun and folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty and holds no comparison: name another folder")
+        self.head = {
+            "format": FORMAT,
+            "command": command,
+            "versions": versions(),
+            "grids": [asdict(grid) for grid in grids],
+        }
+        self.failures = {place: run.not_applicable for place, run in enumerate(planned) if run.not_applicable}
+        self.records = [self._read(place) for place in range(len(planned))]
+        self.write()
+
+    def waiting(self) -> list[int]:
+        """The runs that are still to be run, or to be tried again."""
+        return [place for place, record in enumerate(self.records) if record.status in ("waiting", "interrupted")]
+
+    def end(self, place: int, error: str | None) -> RunRecord:
+        """Take note that a run ended, and write the index."""
+        if error is not None:
+            self.failures[place] = error
+        self.records[place] = self._read(place)
+        self.write()
+        return self.records[place]
+
+    def write(self) -> None:
+        """Replace the file in one step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        entries = [self._entry(place, record.status) for place, record in enumerate(self.records)]
+        text = json.dumps({**self.head, "runs": entries}, indent=1) + "\n"
+        write_atomically(self.folder / INDEX, text.encode())
+
+    def _entry(self, place: int, status: str) -> dict[str, Any]:
+        run = self.planned[place]
+        return {
+            "folder": run.folder,
+            "status": status,
+            "reason": self.failures.get(place, ""),
+            "settings": run.settings.to_json(),
+        }
+
+    def _read(self, place: int) -> RunRecord:
+        run = self.planned[place]
+        if (self.folder / run.folder / "config.json").is_file():
+            difference = RunFolder(self.folder / run.folder).read_settings().difference(run.settings)
+            if difference:
+                raise UsageError(f"{self.folder / run.folder} was started with {difference}: name another folder")
+        status = "n/a" if run.not_applicable else "failed" if place in self.failures else "waiting"
+        return read_run(self.folder / run.folder, self._entry(place, status))
+
+
+def _run_all(index: _Index, jobs: int) -> None:
+    """Run what is waiting; say how far it is."""
+    places = index.waiting()
+    items = [(index.planned[place].settings, str(index.folder / index.planned[place].folder)) for place in places]
+    episodes = dict.fromkeys(range(len(places)), 0)
+    total = sum(settings.budget for settings, _ in items)
+    if not items:
+        return
+    with Progress(total) as progress, closing(run_isolated(_train, items, min(jobs, len(items)))) as events:
+        for event in events:
+            loss = None
+            if event.payload is not None:
+                episodes[event.index], loss = event.payload
+            if event.ended:
+                record = index.end(places[event.index], event.error)
+                episodes[event.index] = record.settings.budget
+                progress.note(_line(record, len(index.records) - len(index.waiting()), len(index.records)))
+            progress.update(sum(episodes.values()), loss)
+
+
+def _line(record: RunRecord, done: int, of: int) -> str:
+    settings = record.settings
+    name = f"{settings.task}, {settings.rule} by {settings.searcher}, seed {settings.seed}"
+    how = f"{record.status}: {record.reason}" if record.reason else record.status
+    if record.status == "finished" and record.result:
+        how = f"{record.result.metric:.4g}"
+    return f"run {done} of {of}: {name}: {how}"
+
+
+def _train(item: tuple[RunSettings, str], report: Report) -> None:
+    """A worker's job: one run, begun or continued; tells how far it is, but not faster than the parent cares."""
+    last = 0.0
+
+    def tell(progress: RunProgress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_SECONDS:
+            report((progress.episodes, progress.loss))
+            last = time.monotonic()
+
+    settings, folder = item
+    train(settings, folder, resume=True, progress=tell)

@@ -1,0 +1,83 @@
+"""A grid of runs as data: tasks × rules × searchers × seeds, at one budget and one network size."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from plastic_envs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tasks × rules × searchers × seeds, each as a spec string `"name,key=value"`; everything else is held equal.
+
+    Arguments:
+        budget: episodes presented to agents, in every run.
+        eval_episodes: held-out episodes of an evaluation; the same ones in all runs of a task.
+        evals: evaluations over the budget.
+        searched: name patterns of the parameters that are searched.
+    """
+
+    tasks: tuple[str, ...]
+    rules: tuple[str, ...]
+    searchers: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    budget: int = 64_000
+    cell: str = "rnn"
+    hidden: int = 128
+    eval_episodes: int = 1000
+    evals: int = 20
+    searched: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        for field in ("tasks", "rules", "searchers", "seeds", "searched"):
+            values = tuple(getattr(self, field))  # lists, as read from JSON, are welcome
+            object.__setattr__(self, field, values)
+            if not values:
+                raise UsageError(f"{field} is empty: name at least one")
+            repeated = next((value for value in values if values.count(value) > 1), None)
+            if repeated is not None:
+                raise UsageError(f"{field} names {repeated!r} twice: each is run once")
+
+    def cells(self) -> Iterator[tuple[str, str, str]]:
+        """Every task, rule and searcher, in the order in which results are listed."""
+        for task in self.tasks:
+            for rule in self.rules:
+                for searcher in self.searchers:
+                    yield task, rule, searcher
+
+
+def run_folder(task: str, rule: str, searcher: str, seed: int) -> str:
+    """A run's folder below that of its comparison; specs keep their words, other characters become `_`."""
+    parts = (re.sub(r"[^\w.,=+-]", "_", spec) for spec in (task, rule, searcher))
+    return "/".join(["runs", *parts, f"seed{seed}"])
+
+
+def seeds_from(text: str) -> tuple[int, ...]:
+    """Read `"5"` as the seeds 0 to 4, and `"0,3,7"` as themselves.
+
+    Raises:
+        UsageError: neither a positive count nor a list of non-negative whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or text.strip() == "0":
+        raise UsageError(f"--seeds {text!r}: give a count of at least 1, or a list such as 0,1,2")
+    numbers = tuple(int(part) for part in parts)
+    return tuple(range(numbers[0])) if len(numbers) == 1 else numbers
+
+
+def specs_from(values: Iterable[str]) -> tuple[str, ...]:
+    """Spec strings from the command line, where `SequenceReproduction,delay=5` is one and `hebbian,none` is two.
+
+    A part with `=` is an option of the name before it.
+    """
+    specs: list[str] = []
+    for value in values:
+        first = True
+        for part in value.split(","):
+            if first or "=" not in part:
+                specs.append(part.strip())
+            else:
+                specs[-1] += f",{part}"
+            first = False
+    return tuple(specs)

@@ -1,0 +1,88 @@
+"""What a comparison will run: every run with its folder, checked before the first one starts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import agents
+from evolution.grid import Grid, run_folder
+from evolution.registry import SEARCHERS
+from evolution.searcher import make_searcher
+from evolution.settings import RunSettings
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import parse_spec
+from plastic_envs.task import Task
+from plastic_envs.tasks import make_task
+
+_SMALL = 4
+"""Hidden units of the agents that specs are tried on: options are refused at any size, and small ones are quick."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a comparison; one that makes no sense says why in `not_applicable`."""
+
+    folder: str  # below the comparison's
+    settings: RunSettings
+    not_applicable: str = ""
+
+
+def plan_runs(grids: Sequence[Grid]) -> list[PlannedRun]:
+    """Every run of the grids in order, each once.
+
+    Raises:
+        UsageError: a name, an option or a size is not allowed, or two grids want one folder for different runs.
+    """
+    planned: dict[str, PlannedRun] = {}
+    for grid in grids:
+        tasks = {spec: _task(spec) for spec in grid.tasks}
+        _check_specs(grid, tasks)
+        for task, rule, searcher in grid.cells():
+            reason = _not_applicable(tasks[task], searcher)
+            for seed in grid.seeds:
+                settings = RunSettings(
+                    task=task, rule=rule, cell=grid.cell, hidden=grid.hidden, searcher=searcher, budget=grid.budget,
+                    seed=seed, eval_episodes=grid.eval_episodes, evals=grid.evals, searched=grid.searched,
+                )  # fmt: skip
+                folder = run_folder(task, rule, searcher, seed)
+                known = planned.setdefault(folder, PlannedRun(folder, settings, reason))
+                if known.settings != settings:
+                    raise UsageError(
+                        f"two grids ask for {folder} with different settings: give them folders of their own"
+                    )
+    return list(planned.values())
+
+
+def distinct(planned: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
+    """The runs grouped by what differs only in the seed."""
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in planned:
+        groups.setdefault(run.folder.rpartition("/")[0], []).append(run)
+    return list(groups.values())
+
+
+def _check_specs(grid: Grid, tasks: dict[str, Task]) -> None:
+    """Make a small agent of every rule and a searcher of every spec, so that bad input ends before the first run."""
+    task = next(iter(tasks.values()))
+    for rule in grid.rules:
+        agents.make_for(task, rule=rule, cell=grid.cell, hidden=grid.hidden)
+        agent = agents.make_for(task, rule=rule, cell=grid.cell, hidden=_SMALL)
+    for searcher in grid.searchers:
+        usable = next((task for task in tasks.values() if not _not_applicable(task, searcher)), None)
+        if usable is not None:
+            agent = agents.make_for(usable, rule=grid.rules[0], cell=grid.cell, hidden=_SMALL)
+            make_searcher(searcher, usable, agent, searched=grid.searched, budget=grid.budget)
+
+
+def _not_applicable(task: Task, searcher: str) -> str:
+    """Why a searcher cannot run on a task; empty if it can."""
+    name = parse_spec(searcher)[0]
+    if getattr(SEARCHERS.load(name), "needs_targets", False) and not task.has_targets:
+        return f"{name} needs a task with targets, this one pays reward only"
+    return ""
+
+
+@lru_cache(maxsize=32)
+def _task(spec: str) -> Task:
+    """Tasks are frozen, so one of each will do."""
+    return make_task(spec)

@@ -1,0 +1,128 @@
+"""What run folders and comparisons hold, read back; nothing in them is run."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolution.results import RunResult
+from evolution.run_folder import HistoryRow, RunFolder, load_result, read_json
+from evolution.settings import RunSettings
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import parse_spec
+from plastic_envs.task import Task
+from plastic_envs.tasks import make_task
+
+if TYPE_CHECKING:
+    from evolution.summary import Summary
+
+INDEX = "compare.json"
+"""A comparison's list of runs, in the order in which results are listed."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run: its settings, how far it came and what it came to (None before it ended).
+
+    `status` is "finished", "diverged", "interrupted", "failed", "n/a" or "waiting"; `reason` says why.
+    """
+
+    folder: Path
+    settings: RunSettings
+    status: str
+    reason: str = ""
+    history: tuple[HistoryRow, ...] = ()
+    result: RunResult | None = None
+
+    @property
+    def references(self) -> dict[str, float]:
+        """Chance, the reference predictors on the evaluation episodes and the best possible, as far as known."""
+        if self.result is None:
+            return {}
+        named = {"chance": self.result.chance, **self.result.references, "best possible": self.result.best}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison, or a single run seen as one."""
+
+    folder: Path
+    is_comparison: bool
+    runs: tuple[RunRecord, ...]  # in the order in which results are listed
+    summaries: tuple["Summary", ...]
+    tasks: Mapping[str, Task]  # by spec
+    command: str
+    settings: Any  # JSON
+    versions: Mapping[str, str]
+    trust: tuple[str, ...]
+
+
+def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
+    """Read a comparison's folder or a run's.
+
+    Raises:
+        UsageError: neither lies here, a file is damaged, or a task is a user's own and not in `trust`.
+    """
+    from evolution.summary import summarise
+
+    is_comparison = (folder / INDEX).is_file()
+    if is_comparison:
+        head = read_json(folder / INDEX)
+        settings = head["grids"]
+        runs = [read_run(folder / entry["folder"], entry) for entry in head["runs"]]
+    elif (folder / "config.json").is_file():
+        head = read_json(folder / "config.json")
+        settings = head["settings"]
+        runs = [read_run(folder)]
+        head["command"] = train_command(runs[0].settings)
+    else:
+        raise UsageError(f"{folder}: there is neither a comparison ({INDEX}) nor a run (config.json) here")
+    tasks = {spec: open_task(spec, trust) for spec in dict.fromkeys(run.settings.task for run in runs)}
+    metrics = {spec: (task.metric_kind, task.higher_is_better) for spec, task in tasks.items()}
+    return Experiment(
+        folder,
+        is_comparison,
+        tuple(runs),
+        tuple(summarise(runs, metrics)),
+        tasks,
+        head["command"],
+        settings,
+        head["versions"],
+        tuple(trust),
+    )
+
+
+def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
+    """Read a run's folder; `entry` is its row in a comparison's index, which also knows of runs without a folder."""
+    files = RunFolder(folder)
+    settings = files.read_settings() if entry is None else RunSettings.from_json(entry["settings"])
+    history = tuple(files.read_history()) if files.history.exists() else ()
+    result = load_result(folder)
+    if result is not None:
+        return RunRecord(folder, settings, result.status, "", history, result)
+    if entry is not None and entry["status"] in ("n/a", "failed"):
+        return RunRecord(folder, settings, entry["status"], entry["reason"], history)
+    return RunRecord(folder, settings, "interrupted" if history else "waiting", "", history)
+
+
+def open_task(spec: str, trust: Collection[str]) -> Task:
+    """Make a task that a file names; one of a user's own code only if it is trusted."""
+    name = parse_spec(spec)[0]
+    if ":" in name and name not in trust:
+        raise UsageError(f"task {name!r} is code of your own: say --trust {name} to let it run")
+    return make_task(spec)
+
+
+def train_command(settings: RunSettings) -> str:
+    """The command line that makes this run."""
+    words = [
+        "plastic-envs train", settings.task, f"--rule {settings.rule}", f"--cell {settings.cell}",
+        f"--hidden {settings.hidden}", f"--searcher {settings.searcher}", f"--budget {settings.budget}",
+        f"--seed {settings.seed}", f"--eval-episodes {settings.eval_episodes}", f"--evals {settings.evals}",
+    ]  # fmt: skip
+    if tuple(settings.searched) != ("*",):
+        words.append("--searched " + " ".join(f"'{pattern}'" for pattern in settings.searched))
+    return " ".join([*words, "--out DIR"])

@@ -1,0 +1,144 @@
+"""`report.html` of a comparison or a single run: one file that opens offline, and its figures as PNG files."""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evolution import tables
+from evolution.checkpoint import write_atomically
+from evolution.records import Experiment, read_experiment
+from evolution.summary import Summary
+from evolution.verdicts import METHOD, headline, verdicts
+from plastic_envs.errors import MissingExtraError
+
+CAPTIONS = {
+    "Learning curves": "Held-out score over the budget: mean over seeds with its 95% Student-t interval, every seed "
+    "faint; colours are rules, line styles searchers, dashed lines the reference predictors.",
+    "Final scores": "At the end of the budget: every seed a point, beside it the mean with its 95% Student-t interval.",
+    "Internal learning rate": "How fast agents let their own weights change at every step, mean over evaluation "
+    "episodes; rules without a learning rate are left out.",
+    "Sample episode": "The first evaluation episode, lived by the first seed of the best cell.",
+}
+
+
+def report(folder: str | Path, *, trust: Collection[str] = ()) -> Path:
+    """Write `report.html` and `figures/*.png` into a comparison's or a run's folder.
+
+    Args:
+        folder: as `compare` or `train` wrote it; runs may still be missing.
+        trust: names `module:Name` of your own tasks and rules that the folder may name; importing one runs its module.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        UsageError: there is no comparison or run here, or it names code that is not trusted.
+        MissingExtraError: matplotlib is absent.
+    """
+    experiment = read_experiment(Path(folder), trust)
+    parts = [_part(experiment, summary, number) for number, summary in enumerate(experiment.summaries, 1)]
+    page = _template().render(
+        title="Plastic agents: found by gradients, found by evolution" if experiment.is_comparison else "One run",
+        lead=_lead(experiment),
+        headlines=[headline(summary) for summary in experiment.summaries],
+        parts=parts,
+        method=METHOD,
+        command=experiment.command,
+        settings=json.dumps(experiment.settings, indent=2),
+        versions=experiment.versions,
+    )
+    path = Path(folder) / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def _part(experiment: Experiment, summary: Summary, number: int) -> dict[str, Any]:
+    """What the template shows of one task."""
+    return {
+        "task": summary.task,
+        "setting": tables.setting(summary),
+        "columns": tables.columns(summary),
+        "rows": _rows(summary),
+        "references": tables.references(summary),
+        "notes": tables.notes(summary),
+        "verdicts": verdicts(summary),
+        "images": _images(experiment, summary, number),
+    }
+
+
+def _rows(summary: Summary) -> list[dict[str, Any]]:
+    plots = _plots()
+    best = summary.best(summary.cells)
+    return [
+        {
+            "texts": texts,
+            "colour": plots.colour(rule, summary.rules),
+            "best": 1 + summary.searchers.index(best.searcher) if best and best.rule == rule else -1,
+        }
+        for rule, texts in zip(summary.rules, tables.rows(summary), strict=True)
+    ]
+
+
+def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[str, str]]:
+    """Draw the figures that there is something to draw for."""
+    from evolution import inside
+
+    plots = _plots()
+    stem = f"{number:02d}-{re.sub(r'[^A-Za-z0-9.=-]+', '_', summary.task)}"
+    figures = experiment.folder / "figures"
+    task = experiment.tasks[summary.task].held_out()
+    drawn: dict[str, tuple[str, Callable[[Path], None]]] = {}
+    if any(run.history for cell in summary.cells for run in cell.runs):
+        drawn["Learning curves"] = ("learning", lambda path: plots.learning_curves(summary, path))
+    if any(cell.interval for cell in summary.cells):
+        drawn["Final scores"] = ("scores", lambda path: plots.final_scores(summary, path))
+    if traces := inside.rate_traces(summary, task, experiment.trust):
+        drawn["Internal learning rate"] = ("rate", lambda path: plots.internal_rate(summary, traces, path))
+    images = []
+    for title, (kind, draw) in drawn.items():
+        path = figures / f"{stem}-{kind}.png"
+        draw(path)
+        data = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        images.append({"title": title, "caption": CAPTIONS[title], "data": data})
+    return images
+
+
+def _lead(experiment: Experiment) -> str:
+    runs = [run for summary in experiment.summaries for cell in summary.cells for run in cell.runs]
+    done = sum(run.status == "finished" for run in runs)
+    seeds = len({run.settings.seed for run in runs})
+    return (
+        f"{done} of {len(runs)} {'run' if len(runs) == 1 else 'runs'} finished, over "
+        f"{len({run.settings.task for run in runs})} task(s) and up to {seeds} seed(s)."
+    )
+
+
+def _template() -> Any:
+    """The page; needs jinja2."""
+    with _needed():
+        import jinja2
+    loader = jinja2.PackageLoader("evolution", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("report.html.jinja")
+
+
+def _plots() -> Any:
+    """The module that draws; needs matplotlib."""
+    with _needed():
+        from evolution import plots
+    return plots
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """Name the extra that brings what cannot be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("matplotlib", "jinja2"):
+            raise
+        raise MissingExtraError("a report", "plots") from None

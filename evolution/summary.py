@@ -1,0 +1,125 @@
+"""From runs to what is said about them: a cell per task × rule × searcher, a summary per task."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from evolution.records import RunRecord
+from evolution.statistics import Interval, mean_interval
+from plastic_envs.task import Metric
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One rule found by one searcher on one task: the runs that differ only by seed, in order."""
+
+    rule: str
+    searcher: str
+    runs: tuple[RunRecord, ...]
+
+    @cached_property
+    def finished(self) -> tuple[RunRecord, ...]:
+        """The runs that reached the end of their budget with finite numbers."""
+        return tuple(run for run in self.runs if run.status == "finished")
+
+    @cached_property
+    def scores(self) -> tuple[float, ...]:
+        """The final held-out metric of every finished run."""
+        return tuple(run.result.metric for run in self.finished if run.result)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Student-t over seeds; None if no run finished."""
+        return mean_interval(self.scores) if self.scores else None
+
+    @property
+    def n_searched(self) -> int | None:
+        """Number of parameters searched."""
+        return next((run.result.n_searched for run in self.runs if run.result), None)
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean wall-clock seconds of a finished run."""
+        seconds = [run.result.seconds for run in self.finished if run.result]
+        return sum(seconds) / len(seconds) if seconds else None
+
+    @property
+    def name(self) -> str:
+        """As in `"hebbian by pgpe"`."""
+        return f"{self.rule} by {self.searcher}"
+
+    def problems(self) -> list[str]:
+        """One sentence per kind of run that did not finish, with the number of seeds it struck."""
+        reasons: dict[str, int] = {}
+        for run in self.runs:
+            if run.status != "finished":
+                text = f"{run.status}: {run.reason}" if run.reason else run.status
+                reasons[text] = reasons.get(text, 0) + 1
+        total = len(self.runs)
+        return [text if count == total else f"{count} of {total} seeds {text}" for text, count in reasons.items()]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that was run on one task with one network and budget."""
+
+    task: str
+    metric: Metric
+    higher_is_better: bool
+    cell: str
+    hidden: int
+    budget: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Rules in the order in which they were asked for."""
+        return tuple(dict.fromkeys(cell.rule for cell in self.cells))
+
+    @property
+    def searchers(self) -> tuple[str, ...]:
+        """Searchers in the order in which they were asked for."""
+        return tuple(dict.fromkeys(cell.searcher for cell in self.cells))
+
+    @cached_property
+    def references(self) -> dict[str, float]:
+        """Chance, best possible and the task's predictors on the evaluation episodes; empty before any run ended."""
+        for cell in self.cells:
+            for run in cell.runs:
+                if run.references:
+                    return dict(run.references)
+        return {}
+
+    def find(self, rule: str, searcher: str) -> Cell | None:
+        """The cell, None if it was not asked for."""
+        return next((cell for cell in self.cells if (cell.rule, cell.searcher) == (rule, searcher)), None)
+
+    def best(self, cells: Iterable[Cell]) -> Cell | None:
+        """The cell with the best mean among those with any finished run."""
+        scored = [cell for cell in cells if cell.interval is not None]
+        return min(scored, key=lambda cell: self.cost(cell.interval.mean if cell.interval else 0.0), default=None)
+
+    def cost(self, score: float) -> float:
+        """The score with the sign that makes smaller better."""
+        return -score if self.higher_is_better else score
+
+
+def summarise(runs: Sequence[RunRecord], metrics: Mapping[str, tuple[Metric, bool]]) -> list[Summary]:
+    """Group runs by task, network and budget, and in each by rule and searcher, keeping their order.
+
+    Arguments:
+        runs: as `records.read_records` returns them.
+        metrics: the metric's kind of each task spec, and whether higher is better.
+    """
+    groups: dict[tuple[str, str, int, int], dict[tuple[str, str], list[RunRecord]]] = {}
+    for run in runs:
+        settings = run.settings
+        group = groups.setdefault((settings.task, settings.cell, settings.hidden, settings.budget), {})
+        group.setdefault((settings.rule, settings.searcher), []).append(run)
+    return [
+        Summary(
+            task, *metrics[task], cell, hidden, budget,
+            tuple(Cell(rule, searcher, tuple(members)) for (rule, searcher), members in group.items()),
+        )
+        for (task, cell, hidden, budget), group in groups.items()
+    ]  # fmt: skip

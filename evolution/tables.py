@@ -1,0 +1,97 @@
+"""The final table: task by task, rules down, searchers across, in Markdown that also reads well on a terminal."""
+
+import math
+from collections.abc import Sequence
+
+from evolution.statistics import Interval
+from evolution.summary import Cell, Summary
+from plastic_envs.task import Metric
+
+MISSING = "–"
+
+
+def format_number(value: float, metric: Metric, digits: int | None = None) -> str:
+    """A score for people: accuracy in percent, others with three significant digits or `digits` decimals."""
+    if metric == "accuracy":
+        return f"{100 * value:.{1 if digits is None else max(digits - 2, 0)}f}%"
+    if digits is None:
+        digits = 3 if not value or not math.isfinite(value) else max(2 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:.{min(digits, 6)}f}"
+
+
+def format_interval(interval: Interval, metric: Metric, *, seeds: bool = True) -> str:
+    """As `"0.081 ± 0.010 (5)"`, with two digits of the half width; one seed shows as `"0.081 (1)"`."""
+    count = f" ({interval.n})" if seeds else ""
+    if interval.half_width is None:
+        return format_number(interval.mean, metric) + count
+    digits = 3
+    if interval.half_width > 0:
+        digits = min(max(1 - math.floor(math.log10(interval.half_width)), 0), 5)
+    mean, half = (format_number(value, metric, digits) for value in (interval.mean, interval.half_width))
+    return f"{mean.removesuffix('%')} ± {half}{count}"
+
+
+def columns(summary: Summary) -> list[str]:
+    """Headings of the table's columns."""
+    return ["rule", *summary.searchers, "parameters", f"seconds ({' / '.join(summary.searchers)})"]
+
+
+def rows(summary: Summary) -> list[list[str]]:
+    """A row of texts per rule, as wide as `columns`; seconds are the mean of a run."""
+    table = []
+    for rule in summary.rules:
+        cells = [summary.find(rule, searcher) for searcher in summary.searchers]
+        counts = {f"{cell.n_searched:,}" for cell in cells if cell and cell.n_searched is not None}
+        seconds = " / ".join(MISSING if not cell or cell.seconds is None else f"{cell.seconds:.3g}" for cell in cells)
+        texts = [_cell_text(cell, summary) for cell in cells]
+        table.append([rule, *texts, " / ".join(sorted(counts)) or MISSING, seconds])
+    return table
+
+
+def setting(summary: Summary) -> str:
+    """What holds for the whole table of a task, in one line."""
+    better = "higher" if summary.higher_is_better else "lower"
+    return (
+        f"{summary.metric} on held-out episodes, {better} is better; {summary.cell} with {summary.hidden} units, "
+        f"{summary.budget:,} episodes a run; mean ± 95% Student-t half width (seeds)"
+    )
+
+
+def references(summary: Summary) -> str:
+    """The reference predictors in one line; empty before any run ended."""
+    parts = (f"{name} {format_number(value, summary.metric)}" for name, value in summary.references.items())
+    return " · ".join(parts)
+
+
+def notes(summary: Summary) -> list[str]:
+    """Why cells are not whole: not applicable, diverged, failed, still to run."""
+    return [f"{cell.name}: {problem}" for cell in summary.cells for problem in cell.problems()]
+
+
+def markdown(summary: Summary) -> str:
+    """One task's table with its setting, references and notes."""
+    lines = [f"### {summary.task}", "", f"{setting(summary)}.", "", *_aligned([columns(summary), *rows(summary)]), ""]
+    if summary.references:
+        lines += [f"References: {references(summary)}.", ""]
+    lines += [f"- {note}" for note in notes(summary)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cell_text(cell: Cell | None, summary: Summary) -> str:
+    if cell is None:
+        return MISSING
+    unfinished = [run.status for run in cell.runs if run.status != "finished"]
+    if cell.interval is None:
+        return ", ".join(dict.fromkeys(unfinished))
+    text = format_interval(cell.interval, summary.metric)
+    return f"{text}, {len(unfinished)} {', '.join(dict.fromkeys(unfinished))}" if unfinished else text
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as Markdown, padded so that columns line up; the first row is the heading."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in table
+    ]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return lines

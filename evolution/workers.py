@@ -1,0 +1,126 @@
+"""Worker processes that outlive a failing job, and a parent that outlives a failing worker.
+
+`concurrent.futures` gives up the whole pool when one process is killed; an experiment must only lose that one run.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple
+
+from plastic_envs.errors import UsageError
+
+Report = Callable[[Any], None]
+Job = Callable[[Any, Report], None]
+"""A top-level function of an item and of a `report` that sends anything picklable to the parent."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What became of item `index`: it reported `payload`, or it ended, with `error` None when all was well."""
+
+    index: int
+    ended: bool
+    payload: Any = None
+    error: str | None = None
+
+
+class _Worker(NamedTuple):
+    process: BaseProcess
+    connection: Connection
+
+
+def run_isolated(function: Job, items: Sequence[Any], jobs: int) -> Generator[Event]:
+    """Call `function(item, report)` for every item in `jobs` spawned processes, and yield what happens as it does.
+
+    An exception ends its item with the exception's sentence; a worker that dies ends its item with the signal's name
+    and is replaced. Closing the iterator, as an exception in the caller does, ends the workers.
+
+    Raises:
+        UsageError: the workers cannot start, as in a script without `if __name__ == "__main__":`.
+    """
+    waiting = deque(range(len(items)))
+    busy: dict[Connection, tuple[_Worker, int]] = {}
+    idle: list[_Worker] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < jobs:
+                worker = idle.pop() if idle else _start(function)
+                busy[worker.connection] = worker, waiting.popleft()
+                worker.connection.send(items[busy[worker.connection][1]])
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                worker, index = busy[connection]
+                try:
+                    ended, payload, error = connection.recv()
+                except (EOFError, ConnectionResetError):
+                    ended, payload, error = True, None, _last_words(worker.process)
+                    worker.process.join()
+                    busy.pop(connection)
+                else:
+                    if ended:
+                        idle.append(busy.pop(connection)[0])
+                yield Event(index, ended, payload, error)
+    finally:
+        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+            worker.connection.close()
+            worker.process.terminate()
+            worker.process.join()
+
+
+def _start(function: Job) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, function), daemon=True)
+    process.start()
+    theirs.close()  # so that its end shows as an end of file
+    try:
+        ours.recv()
+    except (EOFError, ConnectionResetError):
+        process.join()
+        raise UsageError(
+            f"a worker process ended with status {process.exitcode} before it began; "
+            "a script that compares needs its calls below `if __name__ == '__main__':`"
+        ) from None
+    return _Worker(process, ours)
+
+
+def _work(connection: Connection, function: Job) -> None:
+    """Serve items until the parent closes its end."""
+    # Ctrl-C reaches the whole process group: the parent decides, and ends its workers by SIGTERM.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        connection.send("ready")
+        while True:
+            item = connection.recv()
+            error = None
+            try:
+                function(item, lambda payload: connection.send((False, payload, None)))
+            except (BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as exception:
+                error = sentence(exception)
+            connection.send((True, None, error))
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line: the words alone of a UsageError, with the type's name otherwise."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UsageError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _last_words(process: BaseProcess) -> str:
+    process.join()
+    code = process.exitcode or 0
+    if code >= 0:
+        return f"its worker process ended with status {code}"
+    name = signal.Signals(-code).name
+    hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"its worker process was killed by {name}{hint}"
