@@ -28,8 +28,13 @@ class Agent(nn.Module):
         """Draw what is random at the birth of each agent of a batch; nothing unless an agent says otherwise."""
         return {}
 
-    def initial_state(self, batch_shape: tuple[int, ...], birth: Mapping[str, Tensor] | None = None) -> State:
-        """The state of newborn agents, for the leading dimensions `batch_shape`."""
+    def initial_state(
+        self, batch_shape: tuple[int, ...], birth: Mapping[str, Tensor] | None = None, steps: int | None = None
+    ) -> State:
+        """The state of newborn agents, for the leading dimensions `batch_shape`.
+
+        With `steps`, it may take the form in which a rollout of that many steps is cheapest; `close_state` undoes it.
+        """
         raise NotImplementedError
 
     def forward(
@@ -44,10 +49,6 @@ class Agent(nn.Module):
     def recordable(self) -> tuple[str, ...]:
         """Names of what happens inside a step, for `rollout(..., record=…)`."""
         return ()
-
-    def open_state(self, state: State, steps: int) -> State:
-        """Take a state into the form in which a rollout of `steps` steps is cheapest."""
-        return state
 
     def close_state(self, state: State) -> State:
         """Back to the public form, plain tensors."""

@@ -87,12 +87,10 @@ class _Lifetimes(nn.Module):
         super().__init__()
         self.agent, self.inputs, self.birth, self.record = agent, inputs, birth, record
 
-    def forward(self, batch_shape: tuple[int, ...], fast_form: bool = True) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def forward(self, batch_shape: tuple[int, ...], remember: bool = True) -> tuple[Tensor, State, dict[str, Tensor]]:
         """Live all T steps; time comes after the population in everything returned."""
         agent = self.agent
-        state = agent.initial_state(batch_shape, self.birth)
-        if fast_form:
-            state = agent.open_state(state, len(self.inputs))
+        state = agent.initial_state(batch_shape, self.birth, len(self.inputs) if remember else None)
         outputs: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
         for observation in self.inputs:
@@ -103,7 +101,7 @@ class _Lifetimes(nn.Module):
                 values.append((seen or {})[name])
         time = len(batch_shape) - 1
         records = {name: torch.stack(values, time) for name, values in kept.items()}
-        return torch.stack(outputs, time), agent.close_state(state), records
+        return torch.stack(outputs, time), state, records
 
 
 def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agents.agent import Agent, State
 from agents.cells import Activation, Cell
 from agents.fast_weights import DenseFastWeights, FastWeights
+from agents.fast_history import FastHistory, chunk_size
 from agents.layers import PlasticLinear, Plasticity, with_ones
 from agents.rules import Outer, Rule, Signals
 from plastic_envs.errors import UsageError
@@ -112,19 +113,35 @@ class SelfModulatedNetwork(Agent):
         """The plastic layers by name, input to output."""
         return {"encode": self.encode, "cell": self.cell, "decode": self.decode}
 
-    def initial_state(self, batch_shape: tuple[int, ...], birth: Mapping[str, Tensor] | None = None) -> State:
+    def initial_state(
+        self, batch_shape: tuple[int, ...], birth: Mapping[str, Tensor] | None = None, steps: int | None = None
+    ) -> State:
         """All activity and all fast weights zero."""
         zeros = self.encode.weight.new_zeros
         hidden = self.options.hidden
         state: State = {"hidden": zeros(*batch_shape, hidden)}
         if self.cell_type.has_memory:
             state["memory"] = zeros(*batch_shape, hidden)
-        if self.plastic:
+        if self.plastic and steps is not None and self._may_remember():
+            state["fast"] = FastHistory(self.layers(), None, batch_shape, chunk_size(steps))
+        elif self.plastic:
             state["fast"] = {
                 name: zeros(*batch_shape, layer.inputs + layer.biases, layer.outputs)
                 for name, layer in self.layers().items()
             }
         return state
+
+    def _may_remember(self) -> bool:
+        """Whether fast weights can be kept as remembered products: no rule asks for the matrix, none is limited.
+
+        Strong decay would make the products' scale vanish within a chunk.
+        """
+        return self.rule.rank_one and self.options.clip is None and self.options.decay <= 0.4
+
+    def close_state(self, state: State) -> State:
+        """Fast weights as one matrix per layer and episode."""
+        fast = state.get("fast")
+        return state | {"fast": fast.dense()} if isinstance(fast, FastHistory) else state
 
     def recordable(self) -> tuple[str, ...]:
         """Activity, modulation and fast weights."""

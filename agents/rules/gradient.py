@@ -15,6 +15,7 @@ class Gradient(Rule):
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"pre", "error"})
     plastic_biases: ClassVar[bool] = True
+    rank_one: ClassVar[bool] = True
     batched: ClassVar[bool] = True
 
     def change(self, signals: Signals) -> Outer:

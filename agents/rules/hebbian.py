@@ -12,6 +12,7 @@ class Hebbian(Rule):
     Source: Duan et al., "Hebbian and Gradient-based Plasticity Enables Robust Memory and Rapid Learning in RNNs".
     """
 
+    rank_one: ClassVar[bool] = True
     batched: ClassVar[bool] = True
 
     def change(self, signals: Signals) -> Outer:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import agents
+from agents.fast_history import FastHistory
 from agents.self_modulated import SelfModulatedNetwork
 
 # which arrays of the trace make up each layer's matrix, rows in order
@@ -45,7 +46,7 @@ def _replay(trace: Mapping[str, Any], rollout_form: bool) -> tuple[dict[str, Ten
     state["fast"] = {layer: _matrix(trace, "init__plastic_", layer) for layer in plastic}
     inputs, targets = _tensor(trace, "input__x"), _tensor(trace, "target__y")
     if rollout_form:
-        state = agent.open_state(state, len(inputs))
+        state["fast"] = FastHistory(agent.layers(), state["fast"], state["hidden"].shape[:-1], chunk=3)
     steps: list[dict[str, Tensor]] = []
     for observation in inputs:
         record: dict[str, Tensor] = {}
