@@ -1,9 +1,17 @@
-"""Meta-learning tasks as Gymnasium environments."""
+"""Meta-learning tasks as Gymnasium environments.
 
+Importing this package registers `plastic_envs/<Task>-v0` for every row of `TASKS`; without the import,
+`gymnasium.make("plastic_envs:plastic_envs/<Task>-v0")` does the same.
+"""
+
+import gymnasium
+
+from plastic_envs.env import TaskEnv
 from plastic_envs.errors import MissingExtraError, UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Slice, Step, Task, layout
 from plastic_envs.tasks import TASKS, make_task
+from plastic_envs.vector_env import TaskVectorEnv
 
 __all__ = [
     "TASKS",
@@ -13,7 +21,17 @@ __all__ = [
     "Step",
     "SupervisedTask",
     "Task",
+    "TaskEnv",
+    "TaskVectorEnv",
     "UsageError",
     "layout",
     "make_task",
 ]
+
+for _name in TASKS:
+    gymnasium.register(
+        id=f"plastic_envs/{_name}-v0",
+        entry_point="plastic_envs.env:TaskEnv",
+        vector_entry_point="plastic_envs.vector_env:TaskVectorEnv",
+        kwargs={"task": _name},
+    )

@@ -2,9 +2,9 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,7 +65,10 @@ class SupervisedTask(Task):
         metric = self.step_metric(action, targets)  # (..., B)
         reward = self.step_reward(metric).where(loss_mask, 0.0)
         following = time + 1
-        terminated = torch.as_tensor(following == self.horizon, device=reward.device).expand(loss_mask.shape)
+        if isinstance(following, int):
+            terminated = torch.full_like(loss_mask, following == self.horizon)
+        else:
+            terminated = following == self.horizon
         return Step(
             SupervisedState(episode, following),
             at_time(episode.inputs, following),
@@ -81,6 +84,14 @@ class SupervisedTask(Task):
         time = torch.as_tensor(state.time, device=mask.device).expand(mask.shape)  # (B,)
         return SupervisedState(episode, time.masked_scatter(mask, torch.as_tensor(fresh.time).expand(mask.shape)))
 
+    def draw(self, figure: Any, state: SupervisedState, index: int, actions: Sequence[Tensor]) -> None:
+        """Draw one of the episodes so far: the inputs by their parts, answers against targets."""
+        from plastic_envs.rendering import draw_episode, one_hot_outputs  # draws with matplotlib, which is optional
+
+        episode = state.episode.map(lambda part: part[:, index : index + 1])
+        upto = min(len(actions) + 1, self.horizon)  # the agent has not yet answered the last step shown
+        draw_episode(self, episode, one_hot_outputs(self, actions), upto, figure)
+
     def step_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of every step, not masked: outputs (..., T, B, K) against targets (T, B[, K]) → (..., T, B)."""
         if self.action_kind == "discrete":
@@ -88,13 +99,13 @@ class SupervisedTask(Task):
             return functional.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none").view(
                 target.shape
             )
-        return (outputs - targets).square().mean(-1)
+        return mean_square(outputs - targets)
 
     def step_metric(self, action: Tensor, targets: Tensor) -> Tensor:
         """Metric of every step, not masked: squared error, or 1 for the right class: (..., B)."""
         if self.action_kind == "discrete":
             return (action == targets).float()
-        return (action - targets).square().mean(-1)
+        return mean_square(action - targets)
 
     def step_reward(self, metric: Tensor) -> Tensor:
         """What the environment pays on a loss step whose metric this is: more for a better one."""
@@ -121,6 +132,12 @@ def at_time(part: Tensor, time: int | Tensor) -> Tensor:
     rows = part[within, torch.arange(part.shape[1], device=part.device)]
     beyond = (time >= len(part)).view(-1, *[1] * (rows.dim() - 1))
     return rows.masked_fill(beyond, 0)
+
+
+def mean_square(error: Tensor) -> Tensor:
+    """Mean of the squares over the last dimension: (..., K) → (...)."""
+    square = error.square()
+    return square.squeeze(-1) if square.shape[-1] == 1 else square.mean(-1)  # a mean of one costs as much as all else
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Tasks: batched, pure transition systems on tensors, from which environments are made."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
+
+from plastic_envs.errors import UsageError
 
 Metric = Literal["squared error", "accuracy", "reward"]
 
@@ -115,16 +117,21 @@ class Task(ABC):
         return self.metric_kind != "squared error"
 
     @property
-    def observation_space(self) -> gymnasium.spaces.Box:
+    def observation_space(self) -> "gymnasium.spaces.Box[np.float32]":
         """The space of one flat observation (D,), float32; noise makes it unbounded."""
         return gymnasium.spaces.Box(-np.inf, np.inf, (self.observation_size,), np.float32)
 
     @property
-    def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete[Any]:
+    def action_space(self) -> "gymnasium.spaces.Box[np.float32] | gymnasium.spaces.Discrete[np.int64]":
         """The space of one action: `Discrete(K)`, or a `Box` (K,) as wide as `action_bound` on either side of 0."""
         if self.action_kind == "discrete":
             return gymnasium.spaces.Discrete(self.output_size)
-        return gymnasium.spaces.Box(-self.action_bound, self.action_bound, (self.output_size,), np.float32)
+        return gymnasium.spaces.Box(-self.action_bound, self.action_bound, self.action_shape, np.float32)
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """The shape of one action: (K,), or () if discrete."""
+        return () if self.action_kind == "discrete" else (self.output_size,)
 
     def action(self, output: Tensor) -> Tensor:
         """The action that an agent's output stands for: itself (..., K), or the largest one's number (...)."""
@@ -141,6 +148,14 @@ class Task(ABC):
     @abstractmethod
     def step(self, state: Any, action: Tensor) -> Step:
         """Advance every episode by one step; `action` is (..., B, K) for a box, (..., B) integers if discrete."""
+
+    def draw(self, figure: Any, state: Any, index: int, actions: Sequence[Tensor]) -> None:
+        """Draw one of the episodes of a state on an empty matplotlib figure, given the actions taken in it so far.
+
+        Raises:
+            UsageError: the task has no picture.
+        """
+        raise UsageError(f"{type(self).__name__} has no picture: render_mode must be None")
 
     def replace(self, state: Any, mask: Tensor, fresh: Any) -> Any:
         """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order.

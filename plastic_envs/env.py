@@ -1,0 +1,125 @@
+"""Any task as a Gymnasium environment."""
+
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from plastic_envs.checks import check_choice
+from plastic_envs.errors import UsageError
+from plastic_envs.task import Task
+from plastic_envs.tasks import make_task
+
+if TYPE_CHECKING:
+    from plastic_envs.rendering import Renderer
+
+RENDER_MODES = ["rgb_array"]
+RENDER_FPS = 4
+
+
+class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
+    """One copy of a task.
+
+    ## Description
+    `TaskEnv(task)` presents the episodes of `task.sample(1, generator)` one after the other, the generator seeded by
+    `reset(seed=…)`: the same episodes as a `TaskVectorEnv` of one copy.
+
+    ## Rewards
+    What the task pays. Episodes end by `terminated`; the observation after the last step is zeros.
+
+    ## Information
+    `info["metric"]` is the task's metric at this step, on the steps that the metric counts and on no others.
+
+    ## Arguments
+    * `task`: a `Task`, or what `make_task` takes.
+    * `render_mode`: None, or "rgb_array" for pictures of the episode so far (needs matplotlib).
+    * all others go to `make_task`.
+
+    Raises:
+        UsageError: an argument or an action does not fit.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012
+
+    def __init__(self, task: Task | str, *, render_mode: str | None = None, **options: Any) -> None:
+        self.task = resolve_task(task, options)
+        self.observation_space = self.task.observation_space
+        self.action_space = self.task.action_space
+        self._action_shape = self.task.action_shape
+        self.render_mode = render_mode
+        self._renderer = make_renderer(self.task, 1, render_mode)
+        self._generator = torch.Generator()
+        self._seeded = False
+        self._state: Any = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin a new episode: the first after this seed, or else the next one. There are no options."""
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self._generator.manual_seed(int(self.np_random.integers(2**63)) if seed is None else seed)
+            self._seeded = True
+        self._state, observation = self.task.reset(1, self._generator)
+        if self._renderer:
+            self._renderer.restart(self._state, [0])
+        return observation[0].numpy().copy(), {}
+
+    def step(self, action: ArrayLike) -> tuple[NDArray[np.float32], SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take one step; after the last one, `reset` must come first."""
+        if self._state is None:
+            raise ResetNeeded("the episode has ended or never began: call reset() before step()")
+        actions = to_actions(self.task, action, self._action_shape).unsqueeze(0)
+        step = self.task.step(self._state, actions)
+        if self._renderer:
+            self._renderer.record(step.state, actions, [0])
+        terminated = bool(step.terminated)
+        self._state = None if terminated else step.state
+        info = {"metric": step.metric.item()} if step.metric_mask else {}
+        return step.observation[0].numpy().copy(), step.reward.item(), terminated, False, info
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """A picture (H, W, 3) of the episode so far, or None without a render mode."""
+        return self._renderer.frame(0) if self._renderer else None
+
+
+def resolve_task(task: Task | str, options: dict[str, Any]) -> Task:
+    """The task itself, or the one that a name and options stand for."""
+    if isinstance(task, str):
+        return make_task(task, **options)
+    if not isinstance(task, Task):
+        raise UsageError(f"task must be a Task or the name of one, not {task!r}")
+    if options:
+        raise UsageError(f"{', '.join(options)}: a task that is made already takes no options")
+    return task
+
+
+def to_actions(task: Task, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor:
+    """Actions as a tensor of their own: float32 for a box, int64 if discrete.
+
+    Raises:
+        UsageError: they have another shape.
+    """
+    array = np.array(actions, dtype=np.int64 if task.action_kind == "discrete" else np.float32)
+    if array.shape != shape:
+        raise UsageError(f"actions must have the shape {shape}, not {array.shape}")
+    return torch.from_numpy(array)
+
+
+def make_renderer(task: Task, num_envs: int, render_mode: str | None) -> "Renderer | None":
+    """What draws the environments' pictures, if any are wanted.
+
+    Raises:
+        UsageError: the render mode is unknown.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if render_mode is None:
+        return None
+    check_choice("render_mode", render_mode, RENDER_MODES)
+    from plastic_envs.rendering import Renderer  # draws with matplotlib, which is optional
+
+    return Renderer(task, num_envs)

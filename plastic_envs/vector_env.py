@@ -1,0 +1,183 @@
+"""Many copies of any task as one Gymnasium vector environment."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike, NDArray
+
+from plastic_envs.checks import check_choice, check_int
+from plastic_envs.env import RENDER_FPS, RENDER_MODES, make_renderer, resolve_task, to_actions
+from plastic_envs.errors import UsageError
+from plastic_envs.task import Task
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+StepResult = tuple[Floats, Floats, Bools, Bools, dict[str, Any]]
+
+
+class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
+    """Copies of a task that advance together, one batch of tensors in all.
+
+    ## Description
+    `TaskVectorEnv(task, num_envs=n)` presents the episodes of `task.sample(n, generator)`. `reset(seed=…)` seeds the
+    one generator of all copies, so that the episodes of copy i depend on n too; `SyncVectorEnv` over `TaskEnv` seeds
+    each copy apart and presents others.
+
+    ## Information
+    As in `TaskEnv`, by Gymnasium's convention for vectors: `info["metric"]` (n,) and `info["_metric"]` (n,), True
+    where the metric counts. In the mode "SameStep" the observation, the metric and its mask of a last step are in
+    `info["final_obs"]` and `info["final_info"]`.
+
+    ## Arguments
+    * `task`: a `Task`, or what `make_task` takes.
+    * `num_envs` (1): the number of copies.
+    * `autoreset_mode` ("NextStep"): what becomes of an episode that has ended. "NextStep": the next step begins
+      another, ignores the action and pays 0. "SameStep": its last step returns the first observation of another.
+      "Disabled": nothing, until `reset(options={"reset_mask": mask})` with a mask (n,) of those to begin anew.
+    * `max_episode_steps`: truncate episodes after so many steps.
+    * `render_mode`: None, or "rgb_array" for a picture of each copy.
+    * all others go to `make_task`.
+
+    Raises:
+        UsageError: an argument or an action does not fit.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: Task | str,
+        *,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        modes = {mode.value: mode for mode in AutoresetMode}
+        given = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
+        self._mode = modes[check_choice("autoreset_mode", given, modes)]
+        self.metadata = {**type(self).metadata, "autoreset_mode": self._mode}
+        self.task = resolve_task(task, options)
+        self.num_envs = check_int("num_envs", num_envs, 1)
+        if max_episode_steps is not None:
+            check_int("max_episode_steps", max_episode_steps, 1)
+        self.max_episode_steps = max_episode_steps
+        self.single_observation_space = self.task.observation_space
+        self.single_action_space = self.task.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.render_mode = render_mode
+        self._renderer = make_renderer(self.task, num_envs, render_mode)
+        self._action_shape = (num_envs, *self.task.action_shape)
+        self._generator = torch.Generator()
+        self._seeded = False
+        self._state: Any = None
+        self._done = np.zeros(num_envs, np.bool_)  # episodes that have ended and were not replaced
+        self._elapsed = np.zeros(num_envs, np.int64)
+
+    def seed(self, seed: int) -> None:
+        """Seed the episodes from the next reset on, as `reset(seed=seed)` does (EvoTorch's VecGymNE calls this)."""
+        self._generator.manual_seed(seed)
+        self._seeded = True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
+        """Begin new episodes in all copies, or in those of `options["reset_mask"]` (n,); the others stay as they are.
+
+        Returns:
+            Observations (n, D), those of copies that were not reset as the last step left them, and no information.
+        """
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self.seed(int(self.np_random.integers(2**63)) if seed is None else seed)
+        mask = np.ones(self.num_envs, np.bool_) if options is None else self._reset_mask(options)
+        if self._state is None and not mask.all():
+            raise ResetNeeded("the first reset() must begin an episode in every copy")
+        if mask.all():
+            self._observation = self._begin(mask)
+        else:
+            self._observation = self._observation.copy()
+            self._observation[mask] = self._begin(mask)
+        return self._observation.copy(), {}
+
+    def _reset_mask(self, options: dict[str, Any]) -> Bools:
+        mask = options.get("reset_mask", np.ones(self.num_envs, np.bool_))
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
+            raise UsageError(f"options['reset_mask'] must be a NumPy array of {self.num_envs} booleans, not {mask!r}")
+        if not mask.any():
+            raise UsageError("options['reset_mask'] must have at least one True value")
+        return mask
+
+    def _begin(self, mask: Bools) -> Floats:
+        """Replace the episodes of `mask` by new ones; their first observations (k, D)."""
+        count = int(mask.sum())
+        fresh, observation = self.task.reset(count, self._generator)
+        self._state = fresh if count == self.num_envs else self.task.replace(self._state, torch.from_numpy(mask), fresh)
+        self._done = self._done & ~mask
+        self._elapsed[mask] = 0
+        if self._renderer:
+            self._renderer.restart(self._state, mask.nonzero()[0])
+        return observation.numpy()
+
+    def step(self, actions: ArrayLike) -> StepResult:
+        """Take one step in every copy: observations (n, D), rewards, terminated, truncated (n,), information."""
+        if self._state is None:
+            raise ResetNeeded("call reset() before step()")
+        due = self._done  # in the mode "SameStep" nothing ever is
+        if self._mode is AutoresetMode.DISABLED and due.any():
+            raise ResetNeeded("some episodes have ended: reset(options={'reset_mask': mask}) must come before step()")
+        if due.all():
+            self._observation = self._begin(due)
+            return self._observation.copy(), np.zeros(len(due), np.float32), self._done.copy(), self._done.copy(), {}
+        tensor = to_actions(self.task, actions, self._action_shape)
+        step = self.task.step(self._state, tensor)
+        self._state = step.state
+        self._elapsed += 1
+        if self._renderer:
+            self._renderer.record(self._state, tensor, (~due).nonzero()[0])
+        observation, reward = step.observation.numpy(), step.reward.numpy()
+        terminated, scored = step.terminated.numpy().copy(), step.metric_mask.numpy().copy()
+        if due.any():
+            observation, reward = observation.copy(), np.where(due, np.float32(0), reward)
+            terminated &= ~due
+            scored &= ~due
+            observation[due] = self._begin(due)
+        limit = self.max_episode_steps
+        truncated = np.zeros(len(due), np.bool_) if limit is None else self._elapsed >= limit
+        self._done = terminated | truncated
+        info = _metric_info(step.metric.numpy(), scored)
+        if self._mode is AutoresetMode.SAME_STEP and self._done.any():
+            info = self._final_info(observation, step.metric.numpy(), scored)
+            observation = observation.copy()
+            ended = self._done
+            observation[ended] = self._begin(ended)
+        self._observation = observation
+        return observation.copy(), reward, terminated, truncated, info
+
+    def _final_info(self, observation: Floats, metric: Floats, scored: Bools) -> dict[str, Any]:
+        """The information of a step after which episodes begin anew: what belongs to their last step lies apart."""
+        done = self._done
+        final = np.full(self.num_envs, None, dtype=object)
+        for index in done.nonzero()[0]:
+            final[index] = observation[index].copy()
+        return {
+            "final_obs": final,
+            "_final_obs": done.copy(),
+            "final_info": _metric_info(metric, scored & done),
+            "_final_info": done.copy(),
+            **_metric_info(metric, scored & ~done),
+        }
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """A picture (H, W, 3) of each copy's episode so far, or None without a render mode."""
+        return tuple(self._renderer.frame(index) for index in range(self.num_envs)) if self._renderer else None
+
+
+def _metric_info(metric: Floats, scored: Bools) -> dict[str, Any]:
+    """The metric where it counts, by Gymnasium's convention for vectors: nothing if it counts nowhere."""
+    return {"metric": np.where(scored, metric, np.float32(0)), "_metric": scored} if scored.any() else {}
