@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A command's module, and the libraries behind it, are imported only when it is called.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = [*(sys.argv[1:] if argv is None else argv)]  # the name `list` is a module here once that command has run
     try:
         args = _parser(argv).parse_args(argv)
         return int(importlib.import_module(f"evolution.cli.{args.command}").run(args))
