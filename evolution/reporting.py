@@ -21,7 +21,8 @@ CAPTIONS = {
     "Final scores": "At the end of the budget: every seed a point, beside it the mean with its 95% Student-t interval.",
     "Internal learning rate": "How fast agents let their own weights change at every step, mean over evaluation "
     "episodes; rules without a learning rate are left out.",
-    "Sample episode": "The first evaluation episode, lived by the first seed of the best cell.",
+    "Sample episode": "A held-out episode, not chosen, lived by the first seed of every rule, found by the searcher of "
+    "the best cell.",
 }
 
 
@@ -98,6 +99,8 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
         drawn["Final scores"] = ("scores", lambda path: plots.final_scores(summary, path))
     if traces := inside.rate_traces(summary, task, experiment.trust):
         drawn["Internal learning rate"] = ("rate", lambda path: plots.internal_rate(summary, traces, path))
+    if sample := inside.sample(summary, task, experiment.trust):
+        drawn["Sample episode"] = ("episode", lambda path: plots.sample_episode(summary, sample, path))
     images = []
     for title, (kind, draw) in drawn.items():
         path = figures / f"{stem}-{kind}.png"

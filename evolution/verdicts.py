@@ -8,6 +8,9 @@ from plastic_envs.registry import parse_spec
 CONTROLS = ("none", "none-wide")
 """Rules without plasticity, against which the others are held."""
 
+UPPER_BOUNDS = ("oracle", "best possible")
+"""References that no agent is expected to beat."""
+
 METHOD = (
     "Scores: mean ± half width of the 95% Student-t interval over seeds. Differences: Welch's 95% interval; separated "
     "means that it excludes 0. Nothing is corrected for the number of comparisons."
@@ -36,14 +39,21 @@ def headline(summary: Summary) -> str:
     best = summary.best(summary.cells)
     if best is None:
         return f"{summary.task}: no run finished."
-    text = f"{summary.task}: {best.name} is best, {_score(summary, best)}"
     control = summary.best(cell for cell in summary.cells if is_control(cell.rule))
-    if control is not None and not is_control(best.rule):
-        text += f"; the best without plasticity, {control.name}, {_score(summary, control)}"
-        text += f" ({_separation(summary, best, control)})"
-    elif control is not None and any(cell.interval and not is_control(cell.rule) for cell in summary.cells):
-        text += "; no plasticity rule does better"
-    return text + "."
+    text = f"{summary.task}: {best.name}, {_score(summary, best)},"
+    if control is None:
+        return f"{text} is best."
+    if control is best:
+        rivals = any(cell.interval is not None and not is_control(cell.rule) for cell in summary.cells)
+        return f"{text} is best{'; no plasticity rule does better' if rivals else ''}."
+    gap = advantage(summary, best, control)
+    versus = f"no plasticity ({control.name}, {_score(summary, control)})"
+    if gap.half_width is None:
+        return f"{text} is ahead of {versus}; one seed on a side, so nothing is claimed."
+    size = format_interval(gap, summary.metric, seeds=False)
+    if gap.excludes(0):
+        return f"{text} beats {versus}: the difference, {size}, excludes 0."
+    return f"{text} is best, but does not separate from {versus}: the difference is {size}."
 
 
 def verdicts(summary: Summary) -> list[str]:
@@ -93,17 +103,22 @@ def _references(summary: Summary, searcher: str) -> str:
         return ""
     if cell.interval.half_width is None:
         return f"{cell.name}: one seed, so the reference predictors beside it are for the eye only."
-    won: list[str] = []
-    lost: list[str] = []
-    for name, value in summary.references.items():
-        better = summary.cost(cell.interval.mean) < summary.cost(value)
-        (won if better and cell.interval.excludes(value) else lost).append(
-            f"{name} ({format_number(value, summary.metric)})"
-        )
-    parts = ([f"beats {', '.join(won)} by more than its interval"] if won else []) + (
-        [f"does not beat {', '.join(lost)}"] if lost else []
-    )
-    return f"{cell.name} {_score(summary, cell)} {'; it '.join(parts)}."
+    ranked = sorted(
+        (name for name in summary.references if name not in UPPER_BOUNDS),
+        key=lambda name: summary.cost(summary.references[name]),
+    )  # strongest first
+    beaten = [
+        name for name in ranked
+        if summary.cost(cell.interval.mean) < summary.cost(summary.references[name])
+        and cell.interval.excludes(summary.references[name])
+    ]  # fmt: skip
+    ahead = [name for name in ranked if name not in beaten]
+    text = f"Against the reference predictors: {cell.name}, {_score(summary, cell)}, "
+    named = {name: f"{name} ({format_number(summary.references[name], summary.metric)})" for name in ranked}
+    if not beaten:
+        return f"{text}beats none by more than its interval; the weakest is {named[ahead[-1]]}."
+    text += f"beats {named[beaten[0]]} by more than its interval"
+    return text + (f", but not the next better one, {named[ahead[-1]]}." if ahead else ", the strongest of them.")
 
 
 def _score(summary: Summary, cell: Cell) -> str:
