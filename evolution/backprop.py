@@ -127,15 +127,28 @@ class Backprop(Searcher):
             for name, parameter in self._parameters.items():
                 _check_shape(name, state["parameters"][name], parameter)
                 parameter.copy_(state["parameters"][name])
-        groups = self.optimizer.state_dict()["param_groups"]
-        for index, parameter in enumerate(self._parameters.values()):
-            for key, value in state["optimizer"].get(index, {}).items():
-                if isinstance(value, torch.Tensor) and value.dim():
-                    _check_shape(f"{key} of parameter {index}", value, parameter)
-        self.optimizer.load_state_dict({"state": copy.deepcopy(state["optimizer"]), "param_groups": groups})
+        self._load_optimizer(state["optimizer"])
         self.generator.set_state(state["generator"])
+
+    def _load_optimizer(self, state: dict[int, dict[str, Any]]) -> None:
+        """Restore the moments; torch checks neither their names nor their shapes."""
+        moments = {torch.optim.SGD: {"momentum_buffer"}}.get(type(self.optimizer), {"step", "exp_avg", "exp_avg_sq"})
+        groups = self.optimizer.state_dict()["param_groups"]
+        if groups[0].get("amsgrad"):
+            moments = moments | {"max_exp_avg_sq"}
+        parameters = list(self._parameters.values())
+        for index, values in state.items():
+            if values.keys() != moments:
+                raise ValueError(f"the optimizer keeps {sorted(moments)}, not {sorted(values)}")
+            for key, value in values.items():
+                if value is None and groups[0].get("momentum") == 0:
+                    continue
+                _check_shape(key, value, parameters[index] if key != "step" else torch.zeros(()))
+        self.optimizer.load_state_dict({"state": copy.deepcopy(state), "param_groups": groups})
 
 
 def _check_shape(name: str, value: torch.Tensor, like: torch.Tensor) -> None:
-    if value.shape != like.shape:
-        raise ValueError(f"{name} has shape {tuple(value.shape)}, not {tuple(like.shape)}")
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)} and {value.dtype}, not {tuple(like.shape)}, {like.dtype}"
+        )

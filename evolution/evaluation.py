@@ -10,7 +10,8 @@ from agents import Agent, rollout
 from evolution.seeding import make_generator
 from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int
-from plastic_envs.task import Task
+from plastic_envs.supervised import SupervisedTask
+from plastic_envs.task import Episode, Task
 
 CHUNK = 128
 """Episodes lived through at once, which bounds the memory of an evaluation."""
@@ -36,6 +37,14 @@ class Evaluation:
     references: Mapping[str, float] = field(default_factory=dict)
 
 
+def _reference_scores(task: Task, episode: Episode) -> dict[str, Tensor]:
+    """The metric (B,) of each reference predictor, and of the oracle."""
+    if not isinstance(task, SupervisedTask):
+        return {}
+    predictors = dict(task.references) | ({"oracle": task.oracle} if task.oracle is not None else {})
+    return {name: task.metric(predict(episode), episode) for name, predict in predictors.items()}
+
+
 @torch.no_grad()
 def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, references: bool = True) -> Evaluation:
     """Let an agent live through episodes of the task's held-out part.
@@ -54,18 +63,15 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
     check_int("seed", seed, low=0)
     task = task.held_out()
     generator = make_generator(seed, "evaluation")
-    predictors = dict(getattr(task, "references", {})) if references else {}
-    if references and getattr(task, "oracle", None) is not None:
-        predictors["oracle"] = task.oracle
     scores: list[Tensor] = []
     losses: list[Tensor] = []
-    others: dict[str, list[Tensor]] = {name: [] for name in predictors}
+    others: dict[str, list[Tensor]] = {}
     for start in range(0, episodes, CHUNK):
         lived = rollout(agent, task, min(CHUNK, episodes - start), generator)
         scores.append(lived.metric)
         losses.append(lived.loss)
-        for name, predict in predictors.items():
-            others[name].append(task.metric(predict(lived.episode), lived.episode))
+        for name, values in (_reference_scores(task, lived.episode) if references else {}).items():
+            others.setdefault(name, []).append(values)
     metrics = torch.cat(scores)
     finite = bool(metrics.isfinite().all())
     return Evaluation(

@@ -1,7 +1,6 @@
-"""EvoTorch's algorithms on one vectorised problem: a population lives the same episodes as one batch."""
+"""EvoTorch's algorithms as searchers of meta-parameters."""
 
 import inspect
-import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,104 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents import Agent, rollout
-from evolution.searcher import Diverged, Ledger, Searcher, check_options, with_parameters
-from evolution.seeding import derive_seed, make_generator
+from agents import Agent
+from evolution.evotorch_problem import EpisodesProblem  # before anything of evotorch: it keeps the import quiet
+from evolution.searcher import Diverged, Searcher, check_options, with_parameters
 from plastic_envs.checks import check_float, check_int
-from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.errors import UsageError
 from plastic_envs.registry import load_object
 from plastic_envs.task import Task
 
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # evotorch 0.6 uses what torch and pandas deprecate
-        from evotorch import Problem, SolutionBatch
-        from evotorch.algorithms import CMAES, XNES, GeneticAlgorithm, SearchAlgorithm
-        from evotorch.operators import GaussianMutation
-        from evotorch.tools import set_default_logger_config
+# isort: split
+from evotorch import Problem
+from evotorch.algorithms import CMAES, XNES, GeneticAlgorithm, SearchAlgorithm
+from evotorch.operators import GaussianMutation
 
-        from evolution.object_state import capture, restore
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] not in ("evotorch", "ray"):
-        raise
-    raise MissingExtraError("searching with EvoTorch", "evolution") from None
-
-set_default_logger_config(logger_level=logging.WARNING, override=True)
+from evolution.object_state import capture, restore
 
 COVARIANCE_WARNING = 1000
 """Searched parameters above which a full covariance matrix is worth a warning."""
-
-
-class EpisodesProblem(Problem):  # type: ignore[misc]
-    """Fitness of meta-parameters: minus the mean loss over episodes, the same ones for all of a generation.
-
-    Args:
-        task: what the individuals live through.
-        agent: the network; its parameters that are not in `names` are everyone's.
-        names: the parameters that make up a genome, in this order.
-        episodes: B, episodes each individual lives through in a generation.
-        spread: standard deviation of a population that an algorithm draws for itself, around the agent's parameters.
-        seed: root seed of the episodes and of the search.
-    """
-
-    def __init__(
-        self, task: Task, agent: Agent, names: Sequence[str], *, episodes: int, spread: float, seed: int
-    ) -> None:
-        parameters = dict(agent.named_parameters())
-        self.task = task
-        self.agent = agent
-        self.shapes = {name: parameters[name].shape for name in names}
-        self.initial = torch.cat([parameters[name].detach().flatten() for name in names])  # (n,)
-        self.episodes = episodes
-        self.spread = spread
-        self.ledger = Ledger()
-        self.task_generator = make_generator(seed, "task")
-        self.generation_seed = 0
-        self.losses: list[Tensor] = []
-        super().__init__(
-            "max",
-            solution_length=len(self.initial),
-            dtype=self.initial.dtype,
-            device=self.initial.device,
-            seed=derive_seed(seed, "searcher"),
-            store_solution_stats=False,  # the best ever seen is the luckiest ever seen
-        )
-
-    def begin_generation(self) -> None:
-        """Choose fresh episodes; every evaluation until the next call is on these."""
-        self.generation_seed = int(torch.randint(2**62, (), generator=self.task_generator))
-        self.losses = []
-
-    def genomes_to_parameters(self, genomes: Tensor) -> dict[str, Tensor]:
-        """Cut genomes (..., n) into parameters by name, (..., *shape) each."""
-        parts = genomes.split([shape.numel() for shape in self.shapes.values()], dim=-1)
-        return {
-            name: part.unflatten(-1, shape) if shape else part.squeeze(-1)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
-
-    def _fill(self, values: Tensor) -> None:
-        values.normal_(generator=self.generator).mul_(self.spread).add_(self.initial)
-
-    @torch.no_grad()
-    def _evaluate_batch(self, batch: SolutionBatch) -> None:
-        genomes = batch.values.as_subclass(Tensor)  # (P, n)
-        generator = torch.Generator().manual_seed(self.generation_seed)
-        parameters = self.genomes_to_parameters(genomes)
-        lived = rollout(self.agent, self.task, self.episodes, generator, parameters=parameters)
-        losses = lived.loss.mean(-1)  # (P, B) → (P,)
-        self.ledger.count(len(genomes) * self.episodes, self.task.horizon)
-        self.losses.append(losses)
-        batch.set_evals(finite_fitness(-losses))
-
-
-def finite_fitness(fitness: Tensor) -> Tensor:
-    """Fitness (P,) with each value that is not finite made worse than every finite one."""
-    finite = fitness[fitness.isfinite()]
-    if not len(finite):
-        return torch.zeros_like(fitness)
-    worst = finite.min() - (finite.max() - finite.min()) - 1
-    return torch.where(fitness.isfinite(), fitness, worst.clamp(min=torch.finfo(fitness.dtype).min))
 
 
 class EvoTorchSearcher(Searcher):
@@ -148,27 +66,25 @@ class EvoTorchSearcher(Searcher):
     ) -> None:
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
         check_int("episodes", episodes, low=1)
-        check_float("stdev_init", stdev_init, low=0)
-        if isinstance(algorithm, str):
-            target = algorithm if ":" in algorithm else f"evotorch.algorithms:{algorithm}"
-            algorithm = load_object(target, "searcher")
-        name = getattr(algorithm, "__name__", str(algorithm))
-        if algorithm in (CMAES, XNES) and not options.get("separable", False):
-            check_covariance(name, self.n_searched, options.get("popsize", 1) if algorithm is CMAES else 1)
+        check_float("stdev_init", stdev_init, low=1e-9)
+        make = _find(algorithm)
+        name = getattr(make, "__name__", str(make))
+        if make in (CMAES, XNES) and not options.get("separable", False):
+            check_covariance(name, self.n_searched, options.get("popsize", 1) if make is CMAES else 1)
         self._agent.requires_grad_(False)
         self.problem = EpisodesProblem(
             task, self._agent, self.searched, episodes=episodes, spread=stdev_init, seed=seed
         )
         self.problem.ledger = self.ledger
-        takes = inspect.signature(algorithm).parameters
+        takes = inspect.signature(make).parameters
         if "center_init" in takes:
             options["center_init"] = self.problem.initial.clone()
         if "stdev_init" in takes:
             options["stdev_init"] = stdev_init
-        check_options(name, algorithm, options)
+        check_options(name, make, options)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "To copy construct from a tensor")  # inside CMAES
-            self.algorithm = algorithm(self.problem, **options)
+            self.algorithm = make(self.problem, **options)
         if not isinstance(self.algorithm, SearchAlgorithm):
             raise UsageError(
                 f"searcher {name!r} gave a {type(self.algorithm).__name__}, not an EvoTorch SearchAlgorithm"
@@ -179,7 +95,7 @@ class EvoTorchSearcher(Searcher):
         self.problem.begin_generation()
         try:
             self.algorithm.step()
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise Diverged(f"{type(self.algorithm).__name__} after {self.episodes} episodes: {error}") from error
         losses = torch.cat(self.problem.losses)
         finite = losses[losses.isfinite()]
@@ -196,9 +112,11 @@ class EvoTorchSearcher(Searcher):
         if self.algorithm.step_count == 0:
             return self.problem.initial
         if "center" in self.algorithm.status:
-            return torch.as_tensor(self.algorithm.status["center"]).as_subclass(Tensor)
-        population = self.algorithm.population
-        return population.values[int(population.argbest())].as_subclass(Tensor)
+            genome = self.algorithm.status["center"]
+        else:
+            population = self.algorithm.population
+            genome = population.values[int(population.argbest())]
+        return torch.as_tensor(genome).as_subclass(Tensor)
 
     def agent(self) -> Agent:
         """The agent at the centre of the search distribution, see the class."""
@@ -219,6 +137,14 @@ class EvoTorchSearcher(Searcher):
         restore(self.algorithm, state["algorithm"])
         self.problem.generator.set_state(state["search_generator"])
         self.problem.task_generator.set_state(state["task_generator"])
+
+
+def _find(algorithm: str | Callable[..., SearchAlgorithm]) -> Callable[..., SearchAlgorithm]:
+    if not isinstance(algorithm, str):
+        return algorithm
+    target = algorithm if ":" in algorithm else f"evotorch.algorithms:{algorithm}"
+    found: Callable[..., SearchAlgorithm] = load_object(target, "searcher")
+    return found
 
 
 def genetic_algorithm(

@@ -6,7 +6,6 @@ settings, and only the values it holds are saved and put back: tensors, numbers,
 
 import types
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -23,9 +22,14 @@ from plastic_envs.errors import UsageError
 _PLAIN = (bool, int, float, str, types.NoneType)
 _CODE = (type, types.FunctionType, types.MethodType, types.BuiltinFunctionType, partial)
 # Made again by the constructor, or a view of something that is saved elsewhere.
-_NOT_STATE = (Problem, Hook, ClipUpParameterGroup, torch.device, torch.dtype, datetime, *_CODE)
-# Status values and their providers: worked out anew from the state whenever they are asked for.
-_REPORTING = ("_LazyReporter__computed", "_LazyReporter__getters", "_SinglePopulationAlgorithmMixin__exclude")
+_NOT_STATE = (Problem, Hook, ClipUpParameterGroup, torch.device, torch.dtype, *_CODE)
+# Status values and their providers, worked out anew from the state whenever they are asked for, and the time of day.
+_REPORTING = (
+    "_LazyReporter__computed",
+    "_LazyReporter__getters",
+    "_SinglePopulationAlgorithmMixin__exclude",
+    "_first_step_datetime",
+)
 
 
 def capture(algorithm: SearchAlgorithm) -> dict[str, Any]:
@@ -101,18 +105,18 @@ class _Walk:
                 groups = fresh.contained_optimizer.state_dict()["param_groups"]
                 fresh.contained_optimizer.load_state_dict({"state": saved, "param_groups": groups})
             case list() | tuple():
-                state = [item for item in fresh if not _is_code(item)]
-                _expect(isinstance(saved, list) and len(saved) == len(state), where)
-                restored = [self.restore(item, saved[i], f"{where}[{i}]") for i, item in enumerate(state)]
-                return type(fresh)(restored) if len(state) == len(fresh) else fresh
+                items = [item for item in fresh if not _is_code(item)]
+                _expect(isinstance(saved, list) and len(saved) == len(items), where)
+                restored = [self.restore(item, saved[i], f"{where}[{i}]") for i, item in enumerate(items)]
+                return type(fresh)(restored) if len(items) == len(fresh) else fresh
             case dict():
-                state = {key: item for key, item in fresh.items() if not _is_code(item)}
-                _expect(isinstance(saved, Mapping) and saved.keys() == state.keys(), where)
-                fresh.update({key: self.restore(item, saved[key], f"{where}[{key!r}]") for key, item in state.items()})
+                entries = {key: item for key, item in fresh.items() if not _is_code(item)}
+                _expect(isinstance(saved, Mapping) and saved.keys() == entries.keys(), where)
+                fresh.update({k: self.restore(item, saved[k], f"{where}[{k!r}]") for k, item in entries.items()})
             case _:
-                state = self.fields(fresh, where)
-                _expect(isinstance(saved, Mapping) and saved.keys() == state.keys(), where)
-                for key, item in state.items():
+                fields = self.fields(fresh, where)
+                _expect(isinstance(saved, Mapping) and saved.keys() == fields.keys(), where)
+                for key, item in fields.items():
                     setattr(fresh, key, self.restore(item, saved[key], f"{where}.{key}"))
         return fresh
 

@@ -59,7 +59,8 @@ class RunResult:
             TypeError: a field is missing or unknown.
         """
         scores = ("metric", "metric_low", "metric_high", "loss")
-        return cls(**{key: math.nan if value is None and key in scores else value for key, value in values.items()})
+        nan: dict[str, Any] = {key: math.nan for key in scores if values.get(key, 0) is None}
+        return cls(**{**values, **nan})
 
 
 class Clock:

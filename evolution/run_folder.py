@@ -1,48 +1,30 @@
 """The folder of one run: what is written where, and in which order."""
 
-import csv
 import importlib.metadata
-import io
 import json
 import math
-import os
 import shutil
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import agents
 from evolution.checkpoint import load_checkpoint, save_checkpoint, write_atomically, writing
 from evolution.event_log import EventLog
+from evolution.history import HistoryRow, append_row, cut_rows, read_rows
 from evolution.results import RunResult
 from evolution.settings import RunSettings
 from plastic_envs.errors import UsageError
+
+__all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_result", "load_run", "read_json", "versions"]
 
 FORMAT = 1
 PACKAGES = ("plastic-envs", "torch", "numpy", "gymnasium", "scikit-learn", "evotorch", "ray", "stable-baselines3")
 AGENT_FILES = ("agent.json", "agent.safetensors")
 FILES = ("config.json", "history.csv", "checkpoint.pt", "result.json", *AGENT_FILES)
 FOLDERS = ("tensorboard", ".agent.tmp")
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One evaluation. The last two, processor and wall-clock time, are all that differs between equal runs."""
-
-    episodes: int
-    env_steps: int
-    train_loss: float  # mean over the steps since the last row; nan in the first
-    metric: float  # mean over the held-out episodes
-    metric_low: float  # 95% bootstrap interval over the held-out episodes
-    metric_high: float
-    loss: float  # on the held-out episodes
-    seconds: float
-    cpu_seconds: float
-
-
-COLUMNS = tuple(item.name for item in fields(HistoryRow))
 
 
 class RunFolder:
@@ -102,16 +84,8 @@ class RunFolder:
         return RunSettings.from_json(config["settings"])
 
     def append_history(self, row: HistoryRow) -> None:
-        """Add a row and make it last."""
-        with writing(self.history):
-            new = not self.history.exists()
-            with self.history.open("a", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if new:
-                    writer.writerow(COLUMNS)
-                writer.writerow(asdict(row).values())
-                file.flush()
-                os.fsync(file.fileno())
+        """Add a row, here and to the event files."""
+        append_row(self.history, row)
         self.events.add(row.episodes, asdict(row))
 
     def read_history(self) -> list[HistoryRow]:
@@ -120,21 +94,7 @@ class RunFolder:
         Raises:
             UsageError: the file is missing or damaged.
         """
-        try:
-            header, *rows = csv.reader(io.StringIO(self._read_history_text()))
-            if tuple(header) != COLUMNS:
-                raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
-            return [HistoryRow(int(row[0]), int(row[1]), *map(float, row[2:])) for row in rows]
-        except (ValueError, TypeError, IndexError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise UsageError(f"{self.history} is damaged: {error}") from error
-
-    def _read_history_text(self) -> str:
-        try:
-            return self.history.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {self.history}: {error}") from error
+        return read_rows(self.history)
 
     def cut_history(self, rows: int) -> list[HistoryRow]:
         """Keep the first `rows` rows, here and in the event files, and return them.
@@ -142,16 +102,7 @@ class RunFolder:
         Raises:
             UsageError: there are fewer rows than that, or the file is damaged or cannot be written.
         """
-        if rows == 0:
-            with writing(self.history):
-                self.history.unlink(missing_ok=True)
-            self.events.rewrite(())
-            return []
-        whole = [line for line in self._read_history_text().splitlines(keepends=True) if line.endswith("\n")]
-        if len(whole) < rows + 1:
-            raise UsageError(f"{self.history} is damaged: it has fewer than the {rows} rows the checkpoint counts")
-        write_atomically(self.history, "".join(whole[: rows + 1]).encode())
-        kept = self.read_history()
+        kept = cut_rows(self.history, rows)
         self.events.rewrite((row.episodes, asdict(row)) for row in kept)
         return kept
 

@@ -52,11 +52,13 @@ class RunSettings:
         for name in ("hidden", "budget", "eval_episodes", "evals", "threads"):
             check_int(name, getattr(self, name), low=1)
         check_int("seed", self.seed, low=0)
-        if isinstance(self.searched, str) or not all(isinstance(pattern, str) for pattern in self.searched):
-            raise UsageError(f"searched must be a list of name patterns, not {self.searched!r}")
-        object.__setattr__(self, "searched", tuple(self.searched))
-        if not isinstance(self.agent_options, Mapping):
-            raise UsageError(f"agent_options must be a mapping of names to values, not {self.agent_options!r}")
+        searched: Any = self.searched
+        if not (isinstance(searched, list | tuple) and all(isinstance(pattern, str) for pattern in searched)):
+            raise UsageError(f"searched must be a list of name patterns, not {searched!r}")
+        object.__setattr__(self, "searched", tuple(searched))
+        options: Any = self.agent_options
+        if not isinstance(options, Mapping):
+            raise UsageError(f"agent_options must be a mapping of names to values, not {options!r}")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; `from_json` is the inverse."""

@@ -182,7 +182,7 @@ class _Run:
             seconds, cpu_seconds = float(saved.pop("seconds")), float(saved.pop("cpu_seconds"))
             self.searcher.load_state_dict(saved["searcher"])
             self.references = dict(saved["references"])
-            self.loss_sum, self.loss_count = saved["loss_sum"], saved["loss_count"]
+            self.loss_sum, self.loss_count = float(saved["loss_sum"]), int(saved["loss_count"])
             self.rows = self.folder.cut_history(saved["rows"])
             intact = same_state(self.state(), saved)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
