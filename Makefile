@@ -15,9 +15,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # Continues an interrupted demo; `make demo OUT=folder` writes elsewhere.
 demo: $(INSTALLED)
-	$(BIN)/plastic-envs compare --preset quick --jobs 2 --resume --out $(OUT)
-	$(BIN)/plastic-envs report $(OUT)
-	@echo "The report is $(abspath $(OUT))/report.html"
+	$(BIN)/plastic-envs compare --preset quick --resume --out $(OUT)
+	@echo "The report:"
+	@$(BIN)/plastic-envs report $(abspath $(OUT))
 
 test: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report term

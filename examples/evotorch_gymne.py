@@ -8,6 +8,7 @@ import argparse
 
 from evotorch.algorithms import PGPE
 from evotorch.neuroevolution import GymNE
+from torch.nn.utils import parameters_to_vector
 
 import agents
 import plastic_envs
@@ -17,14 +18,14 @@ def main(generations: int = 100, population: int = 40) -> float:
     """Evolve, and return the mean reward of an episode in the last generation."""
     task = plastic_envs.make_task("CueReward")
     agent = agents.make_for(task, rule="hebbian", hidden=16)
-    problem = GymNE("plastic_envs/CueReward-v0", agent, num_episodes=4, initial_bounds=(-0.1, 0.1))
+    problem = GymNE("plastic_envs/CueReward-v0", agent, num_episodes=4)
     searcher = PGPE(
         problem,
         popsize=population,
-        center_learning_rate=0.1,
+        center_init=parameters_to_vector(agent.parameters()).detach(),
+        center_learning_rate=0.05,
         stdev_learning_rate=0.1,
-        radius_init=1.0,
-        optimizer="clipup",
+        stdev_init=0.05,
     )
     searcher.run(generations)
     reward = float(searcher.status["mean_eval"])

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 from evotorch.algorithms import PGPE
 from evotorch.neuroevolution import VecGymNE
+from torch.nn.utils import parameters_to_vector
 
 import agents
 import plastic_envs
@@ -24,14 +25,14 @@ def main(generations: int = 100, population: int = 200) -> float:
     """Evolve, and return the mean reward of an episode in the last generation."""
     task = plastic_envs.make_task("CueReward")
     agent = agents.make_for(task, rule="hebbian", hidden=16)
-    problem = VecGymNE(make_envs, agent, num_episodes=4, initial_bounds=(-0.1, 0.1))
+    problem = VecGymNE(make_envs, agent, num_episodes=4)
     searcher = PGPE(
         problem,
         popsize=population,
-        center_learning_rate=0.1,
+        center_init=parameters_to_vector(agent.parameters()).detach(),
+        center_learning_rate=0.05,
         stdev_learning_rate=0.1,
-        radius_init=1.0,
-        optimizer="clipup",
+        stdev_init=0.05,
     )
     searcher.run(generations)
     reward = float(searcher.status["mean_eval"])

@@ -8,12 +8,13 @@ import torch
 from gymnasium.wrappers import NumpyToTorch, RecordEpisodeStatistics, RecordVideo, TimeAwareObservation
 from gymnasium.wrappers import vector as vector_wrappers
 
-import plastic_envs  # noqa: F401 (registers the ids)
+import plastic_envs
 
 
 def one_environment(videos: Path) -> float:
     """Live one episode that always answers 0, film it into `videos`, and return its reward."""
-    env = gymnasium.make("plastic_envs/CueReward-v0", render_mode="rgb_array")
+    horizon = plastic_envs.make_task("CueReward").horizon  # TimeAwareObservation wants to be told
+    env = gymnasium.make("plastic_envs/CueReward-v0", render_mode="rgb_array", max_episode_steps=horizon)
     env = RecordVideo(env, str(videos), episode_trigger=lambda episode: True)
     env = NumpyToTorch(RecordEpisodeStatistics(TimeAwareObservation(env)))
     observation, info = env.reset(seed=0)

@@ -10,7 +10,7 @@ env = gymnasium.make_vec("plastic_envs/CueReward-v0", num_envs=64)  # any librar
 task = plastic_envs.make_task("CueReward")  # the same as a batched, pure function
 agent = agents.make_for(task, rule="hebbian", cell="rnn", hidden=32, seed=0)
 searcher = evolution.make_searcher("backprop", task, agent, seed=0)  # or "pgpe", "snes", "cmaes", "ga" …
-while searcher.episodes < 20_000:
+while searcher.episodes < 10_000:
     searcher.step()
 score = evolution.evaluate(searcher.agent(), task, episodes=1024)
 print(score.metric, score.interval, score.references)

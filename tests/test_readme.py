@@ -1,0 +1,66 @@
+"""What README shows is there: its programs are the example files, its commands parse, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from evolution.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"(?:<!-- (\S+) -->\n)?```python\n(.*?)```", README, re.DOTALL)
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(("file", "code"), [block for block in PYTHON if block[0]], ids=lambda text: text[:40].strip())
+def test_a_program_is_an_example_file(file, code):
+    assert code == (ROOT / file).read_text(), f"copy {file} into README.md"
+
+
+@pytest.mark.parametrize("code", [code for file, code in PYTHON if not file])
+def test_any_other_program_runs(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_its_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    smaller = {"--budget": "64", "--seeds": "2", "--episodes": "64"}
+    for line in SHELL:
+        words = shlex.split(line, comments=True)
+        if words[:1] != ["plastic-envs"]:
+            continue
+        for option, value in smaller.items():
+            if option in words:
+                words[words.index(option) + 1] = value
+        if words[1] in ("train", "compare"):
+            words += ["--hidden", "4", "--eval-episodes", "16", "--evals", "1"]
+        assert main(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
+    assert Path("runs/both/report.html").exists()
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?:`|^)make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"README names make {target}"
+
+
+def test_links_lead_to_files():
+    shown = re.sub(r"<!--.*?-->", "", README, flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)]+)\)", shown):
+        assert link.startswith("https://") or (ROOT / link).exists(), f"README.md links to {link}"
+
+
+def test_sections_come_in_the_newcomers_order():
+    assert re.findall(r"^## (.*)$", README, re.MULTILINE) == [
+        "Two commands",
+        "Ten lines of Python",
+        "The result",
+        "Add a task",
+        "Add a rule",
+        "Add a searcher",
+        "The commands",
+        "Limits",
+        "Sources",
+    ]
