@@ -10,6 +10,7 @@ Autograd sees the buffers as *handles*: tensors of the buffers' shape that hold 
 read and write, so that one gradient buffer a chunk is filled in place on the way back.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,13 +24,12 @@ from agents.rules.base import Outer
 
 
 def chunk_size(steps: int) -> int:
-    """The chunk that makes a rollout of so many steps cheapest.
+    """The chunk that makes a rollout of so many steps cheapest, as measured at 128 units and batch 64.
 
-    Remembered pairs cost steps · chunk / 2 products, the matrices two passes over all of S a step and some fourteen a fold.
+    Remembered pairs cost steps · chunk / 2 products; matrices cost two passes over S at each step and some fourteen at each
+    fold. Up to two dozen steps no matrix pays at all.
     """
-    import os
-    c=int(os.environ.get("CHUNK","0"))
-    return c or steps + 1
+    return steps if steps <= 24 else math.ceil(steps / round(steps / 12))
 
 
 class _Pairs:
@@ -98,13 +98,13 @@ class FastHistory:
         total = None
         if chunk.pairs.length:
             total, chunk.pre_handle, chunk.post_handle = _ReadBack.apply(
-                post, chunk.plasticity, chunk.pre_handle, chunk.post_handle, chunk.pairs
+                post, chunk.plasticity[..., :rows, :], chunk.pre_handle, chunk.post_handle, chunk.pairs
             )
         if chunk.start is not None:
-            transposed = chunk.start.detach().transpose(-1, -2)
+            transposed = chunk.start.detach()[..., :rows, :].transpose(-1, -2)
             from_start, chunk.back_answers = _ReadStart.apply(post, transposed, chunk.back_answers, chunk.back_queries)
             total = from_start if total is None else total + from_start
-        return self._scaled(None if total is None else total[..., :rows], post, rows)
+        return self._scaled(total, post, rows)
 
     def _scaled(self, total: Tensor | None, like: Tensor, size: int) -> Tensor:
         if total is None:
@@ -112,7 +112,11 @@ class FastHistory:
         return total if self._scale is None else total * self._scale.unsqueeze(-1)
 
     def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
-        """Remember the step's pairs; fold them into the matrices when the chunk is full."""
+        """Remember the step's pairs; a full chunk is first folded into the matrices."""
+        if all(chunk.pairs.length == self._size for chunk in self._chunks.values()):
+            for name, full in self._chunks.items():
+                self._chunks[name] = _Chunk(self.matrix(name), full.plasticity, self._batch_shape, self._size)
+            self._scale = None
         self._scale = 1 - decay if self._scale is None else self._scale * (1 - decay)
         weight = (rate / self._scale).unsqueeze(-1)
         for name, change in changes.items():
@@ -121,10 +125,6 @@ class FastHistory:
             chunk.pre_handle, chunk.post_handle = _Write.apply(
                 change.pre, change.post * weight, chunk.pre_handle, chunk.post_handle, chunk.pairs
             )
-        if chunk.pairs.length == self._size:
-            for name, full in self._chunks.items():
-                self._chunks[name] = _Chunk(self.matrix(name), full.plasticity, self._batch_shape, self._size)
-            self._scale = None
 
     def matrix(self, layer: str) -> Tensor:
         """F itself, formed anew."""
@@ -138,9 +138,10 @@ class FastHistory:
         return {name: self.matrix(name) for name in self._chunks}
 
 
-def _handle(buffer: Tensor) -> Tensor:
+def _handle(buffer: Tensor, steps: int | None = None) -> Tensor:
     """A tensor of the buffer's shape that takes no memory; autograd passes the buffer's gradient along it."""
-    return buffer.new_zeros(()).expand(buffer.shape)
+    shape = (*buffer.shape[:-3], steps or buffer.shape[-3], *buffer.shape[-2:])
+    return buffer.new_zeros(()).expand(shape)
 
 
 def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
@@ -195,11 +196,12 @@ class _Read(Function):
 
 
 class _ReadBack(Function):
-    """Σ_s ((query∘post_s) Λᵀ)∘pre_s: the same with both sides exchanged."""
+    """Σ_s ((query∘post_s) Λᵀ)∘pre_s: the same with both sides exchanged, for the rows of Λ that are given."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, plasticity: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs) -> Any:
-        ctx.pre, ctx.post = pairs.seen()
+        pre, ctx.post = pairs.seen()
+        ctx.pre = pre[..., : plasticity.shape[-2]]
         products = _products(query, ctx.post, plasticity.transpose(-1, -2))
         ctx.pairs = pairs
         ctx.save_for_backward(query, plasticity, products)
@@ -216,7 +218,7 @@ class _ReadBack(Function):
         to_pre = torch.zeros_like(ctx.pairs.pre) if to_pre is None else to_pre
         to_post = torch.zeros_like(ctx.pairs.post) if to_post is None else to_post
         gradient = gradient.unsqueeze(-3)
-        to_pre[..., :steps, :, :].addcmul_(products, gradient)
+        to_pre[..., :steps, :, : ctx.pre.shape[-1]].addcmul_(products, gradient)
         to_query, to_transposed = _products_backward(
             gradient * ctx.pre, query, ctx.post, plasticity.transpose(-1, -2), to_post[..., :steps, :, :]
         )
@@ -249,7 +251,8 @@ class _Start(Function):
     def forward(ctx: Any, start: Tensor, pairs: _Pairs, queries: list[Tensor], back_queries: list[Tensor]) -> Any:
         ctx.queries, ctx.back_queries = queries, back_queries
         ctx.set_materialize_grads(False)
-        return _handle(pairs.post), _handle(pairs.pre)
+        # a newborn's first chunk is read once more than it is written, as a full chunk is folded at the next write
+        return _handle(pairs.post, pairs.post.shape[-3] + 1), _handle(pairs.pre, pairs.pre.shape[-3] + 1)
 
     @staticmethod
     @once_differentiable
@@ -271,7 +274,7 @@ class _ReadStart(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, start: Tensor, answers: Tensor, queries: list[Tensor]) -> Any:
         ctx.step, ctx.start = len(queries), start
-        queries.append(query)
+        queries.append(query.detach())  # detached, as the list outlives this node in that of S
         ctx.shape = answers.shape
         ctx.set_materialize_grads(False)
         return (query.unsqueeze(-2) @ start).squeeze(-2), _handle(answers)
@@ -283,7 +286,7 @@ class _ReadStart(Function):
             return None, None, answers, None
         if answers is None:
             answers = gradient.new_zeros(ctx.shape)
-        answers[..., ctx.step, :, :] = gradient
+        answers[..., ctx.step, :, : gradient.shape[-1]] = gradient
         return (ctx.start @ gradient.unsqueeze(-1)).squeeze(-1), None, answers, None
 
 
