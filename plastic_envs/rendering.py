@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,6 +52,8 @@ class Renderer:
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """The picture (480, 640, 3) of one environment's episode so far."""
+        if self._state is None:
+            raise ResetNeeded("call reset() before render()")
         self._figure.clear()
         self._task.draw(self._figure, self._state, index, self._actions[index])
         self._canvas.draw()  # type: ignore[no-untyped-call]
@@ -164,8 +167,9 @@ def _draw_answers(axes: Axes, task: "SupervisedTask", episode: Episode, actions:
     scored = episode.metric_mask.numpy(force=True).astype(float)
     axes.stairs(scored, edges, fill=True, color=SCORED, transform=axes.get_xaxis_transform())
     # Of several numbers a step, the first is drawn.
-    targets = episode.targets.numpy(force=True).reshape(task.horizon, -1)[:, 0]
-    answers = actions.numpy(force=True).reshape(len(actions), -1)[:, 0]
+    targets, answers = (
+        (part[:, 0] if part.dim() > 1 else part).numpy(force=True) for part in (episode.targets, actions)
+    )
     shown = np.flatnonzero(counted[:upto])
     both = shown[shown < len(answers)]
     axes.vlines(both, targets[both], answers[both], color=ANSWER, linewidth=1)

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from plastic_envs.errors import UsageError
 
+FARTHEST_NORMAL = 8.0
+"""More standard deviations than a float32 normal from torch can lie from its mean."""
+
 Metric = Literal["squared error", "accuracy", "reward"]
 
 
@@ -101,6 +104,8 @@ class Task(ABC):
     output_size: int
     """K: how many numbers the agent puts out, or how many discrete actions there are."""
     action_kind: Literal["box", "discrete"]
+    observation_bound: float = 1e6
+    """No number of an observation lies further from 0; finite, as Gymnasium wants it."""
     action_bound: float = 1.0
     """Half width of the box of actions: no target lies outside. Actions are never clipped to it."""
     metric_kind: Metric
@@ -118,12 +123,13 @@ class Task(ABC):
 
     @property
     def observation_space(self) -> "gymnasium.spaces.Box[np.float32]":
-        """The space of one flat observation (D,), float32; noise makes it unbounded."""
-        return gymnasium.spaces.Box(-np.inf, np.inf, (self.observation_size,), np.float32)
+        """The space of one flat observation (D,), float32: a `Box` from minus to plus `observation_bound`."""
+        bound = self.observation_bound
+        return gymnasium.spaces.Box(-bound, bound, (self.observation_size,), np.float32)
 
     @property
     def action_space(self) -> "gymnasium.spaces.Box[np.float32] | gymnasium.spaces.Discrete[np.int64]":
-        """The space of one action: `Discrete(K)`, or a `Box` (K,) as wide as `action_bound` on either side of 0."""
+        """The space of one action: `Discrete(K)`, or a `Box` (K,) from minus to plus `action_bound`."""
         if self.action_kind == "discrete":
             return gymnasium.spaces.Discrete(self.output_size)
         return gymnasium.spaces.Box(-self.action_bound, self.action_bound, self.action_shape, np.float32)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from plastic_envs.checks import check_choice, check_float, check_int
 from plastic_envs.supervised import SupervisedTask, during
-from plastic_envs.task import Episode, layout
+from plastic_envs.task import FARTHEST_NORMAL, Episode, layout
 
 
 class CueReward(SupervisedTask):
@@ -51,6 +51,7 @@ class CueReward(SupervisedTask):
         self.loss_steps = check_choice("loss_steps", loss_steps, ("all", "query"))
         self.horizon = n_show + n_query
         self.slices = layout({"stimulus": n_stimulus, "reward": 1, "query": 1}, feedback=["reward"])
+        self.observation_bound = 1 + FARTHEST_NORMAL * noise
         self.output_size = 1
         self.chance = 1 / 3
         self.best = (1 - 1 / n_cues) ** n_show / 3  # the reward of a cue that was never shown cannot be known

@@ -70,6 +70,7 @@ class FewShotImageClassification(SupervisedTask):
         self.n_support = n_way * n_shot
         self.horizon = self.n_support + self.n_query
         self.slices = layout({"image": (height, width), "label": n_way}, feedback=["label"])
+        self.observation_bound = 1.0
         self.output_size = n_way
         self.action_kind = "discrete"
         self.metric_kind = "accuracy"

@@ -9,7 +9,7 @@ from torch import Tensor
 from plastic_envs.checks import check_choice, check_float, check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask, during
-from plastic_envs.task import Episode, layout
+from plastic_envs.task import FARTHEST_NORMAL, Episode, layout
 
 Kind = Literal["linear", "mlp", "sinusoid"]
 DEFAULT_INPUTS: dict[Kind, int] = {"linear": 12, "mlp": 6, "sinusoid": 1}
@@ -82,6 +82,8 @@ class FewShotRegression(SupervisedTask):
         else:
             self.action_bound = (n_points - 1) / math.sqrt(n_points)
             self.chance = (n_points - 1) / n_points
+        self.x_bound = 5.0 if kind == "sinusoid" else 1.0
+        self.observation_bound = max(self.x_bound, self.action_bound + FARTHEST_NORMAL * noise)
         self.best = 0.0
         self.references = {"zero": self.zeros, "ridge": self.ridge}
         self.oracle = self.truth
@@ -89,8 +91,7 @@ class FewShotRegression(SupervisedTask):
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw episodes; nothing is hidden but the targets."""
         device = generator.device
-        bound = 5.0 if self.kind == "sinusoid" else 1.0
-        x = _uniform((self.horizon, batch_size, self.n_inputs), -bound, bound, generator)
+        x = _uniform((self.horizon, batch_size, self.n_inputs), -self.x_bound, self.x_bound, generator)
         draw = {"linear": self._linear, "mlp": self._mlp, "sinusoid": self._sinusoid}[self.kind]
         y = draw(x, generator)  # (T, B)
         if self.kind != "sinusoid":

@@ -34,6 +34,7 @@ class SequenceReproduction(SupervisedTask):
         self.delay = check_int("delay", delay, 0)
         self.horizon = 2 * seq_length + delay
         self.slices = layout({"value": 1, "sample": 1, "test": 1})
+        self.observation_bound = 1.0
         self.output_size = 1
         self.chance = 1 / 3
         self.best = 0.0
