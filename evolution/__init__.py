@@ -11,11 +11,12 @@ _NAMES = {
     "comparison": ("compare",),
     "evaluation": ("Evaluation", "evaluate"),
     "grid": ("Grid",),
+    "history": ("HistoryRow",),
     "presets": ("PRESETS",),
     "registry": ("SEARCHERS",),
     "reporting": ("report",),
     "results": ("RunProgress", "RunResult"),
-    "run_folder": ("HistoryRow", "LoadedRun", "load_run"),
+    "run_folder": ("LoadedRun", "load_run"),
     "searcher": ("Diverged", "Ledger", "Searcher", "make_searcher", "with_parameters"),
     "seeding": ("make_generator",),
     "settings": ("RunSettings",),
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from evolution.evaluation import Evaluation as Evaluation
     from evolution.evaluation import evaluate as evaluate
     from evolution.grid import Grid as Grid
+    from evolution.history import HistoryRow as HistoryRow
     from evolution.presets import PRESETS as PRESETS
     from evolution.registry import SEARCHERS as SEARCHERS
     from evolution.reporting import report as report
     from evolution.results import RunProgress as RunProgress
     from evolution.results import RunResult as RunResult
-    from evolution.run_folder import HistoryRow as HistoryRow
     from evolution.run_folder import LoadedRun as LoadedRun
     from evolution.run_folder import load_run as load_run
     from evolution.searcher import Diverged as Diverged

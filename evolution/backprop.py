@@ -43,6 +43,8 @@ class Backprop(Searcher):
         UsageError: the task has no targets, or an option is out of range.
     """
 
+    needs_targets = True
+
     def __init__(
         self,
         task: Task,
@@ -61,8 +63,6 @@ class Backprop(Searcher):
         schedule: str | None = None,
     ) -> None:
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
-        if not task.has_targets:
-            raise UsageError("searcher 'backprop' needs a task with targets: this one pays reward only")
         if schedule is not None and budget is None:
             raise UsageError(f"schedule {schedule!r} needs the budget it runs over")
         self.learning_rate = check_float("learning_rate", learning_rate, low=0)
@@ -132,7 +132,8 @@ class Backprop(Searcher):
 
     def _load_optimizer(self, state: dict[int, dict[str, Any]]) -> None:
         """Restore the moments; torch checks neither their names nor their shapes."""
-        moments = {torch.optim.SGD: {"momentum_buffer"}}.get(type(self.optimizer), {"step", "exp_avg", "exp_avg_sq"})
+        sgd = isinstance(self.optimizer, torch.optim.SGD)
+        moments = {"momentum_buffer"} if sgd else {"step", "exp_avg", "exp_avg_sq"}
         groups = self.optimizer.state_dict()["param_groups"]
         if groups[0].get("amsgrad"):
             moments = moments | {"max_exp_avg_sq"}

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -48,8 +48,11 @@ class Searcher(ABC):
         budget: episodes the whole search may present, for searchers with a schedule.
 
     Raises:
-        UsageError: no parameter matches a pattern.
+        UsageError: no parameter matches a pattern, or the task has not what the searcher needs.
     """
+
+    needs_targets: ClassVar[bool] = False
+    """Whether reward alone is not enough; a comparison shows the searcher as n/a on tasks without targets."""
 
     def __init__(
         self,
@@ -60,6 +63,8 @@ class Searcher(ABC):
         searched: Sequence[str] = ("*",),
         budget: int | None = None,
     ) -> None:
+        if self.needs_targets and not task.has_targets:
+            raise UsageError(f"{type(self).__name__} needs a task with targets: this one pays reward only")
         self.task = task
         self.seed = seed
         self.budget = budget
