@@ -69,8 +69,8 @@ def sample(summary: Summary, task: Task, trust: Collection[str]) -> Sample | Non
         if cell.searcher == best.searcher and cell.finished:
             output = _live(agents.load(cell.finished[0].folder, trust=trust), task, episode).outputs[:, 0]
             answers[cell.rule] = (output.argmax(-1) if task.action_kind == "discrete" else output).numpy()
-    first = (episode.inputs, episode.targets, episode.metric_mask)
-    return Sample(task, *(part[:, 0].numpy() for part in first), answers)
+    inputs, targets, scored = (part[:, 0].numpy() for part in (episode.inputs, episode.targets, episode.metric_mask))
+    return Sample(task, inputs, targets, scored, answers)
 
 
 @torch.no_grad()

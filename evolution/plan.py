@@ -78,7 +78,7 @@ def _not_applicable(task: Task, searcher: str) -> str:
     """Why a searcher cannot run on a task; empty if it can."""
     name = parse_spec(searcher)[0]
     if getattr(SEARCHERS.load(name), "needs_targets", False) and not task.has_targets:
-        return f"{name} needs a task with targets, this one pays reward only"
+        return f"{name} needs a task with targets: this one pays reward only"
     return ""
 
 

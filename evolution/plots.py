@@ -181,7 +181,7 @@ def _image_episode(summary: Summary, sample: Sample, part: Slice, path: Path) ->
             axes.spines[:].set_visible(True)
             axes.spines[:].set_color("#E0A800" if sample.scored[step] else "#BBBBBB")
             axes.set_title(str(sample.targets[step]), loc="center", fontsize=10, fontweight="normal")
-            for row, (rule, answers) in enumerate(sample.answers.items() if sample.scored[step] else ()):
+            for row, answers in enumerate(sample.answers.values() if sample.scored[step] else ()):
                 right = answers[step] == sample.targets[step]
                 axes.text(
                     0.5, -0.16 - 0.24 * row, f"{answers[step]} {'✓' if right else '✗'}", transform=axes.transAxes,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evolution.history import HistoryRow
 from evolution.results import RunResult
-from evolution.run_folder import HistoryRow, RunFolder, load_result, read_json
+from evolution.run_folder import RunFolder, load_result, read_json
 from evolution.settings import RunSettings
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import parse_spec

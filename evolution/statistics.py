@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special  # not scipy.stats, which takes a second to import
 
 from plastic_envs.errors import UsageError
 
@@ -53,7 +53,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     if n == 1:
         return Interval(mean, None, 1)
     error = float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Interval(mean, float(stats.t.ppf((1 + level) / 2, n - 1)) * error, n)
+    return Interval(mean, float(special.stdtrit(n - 1, (1 + level) / 2)) * error, n)
 
 
 def difference_interval(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Interval:
@@ -76,7 +76,7 @@ def difference_interval(first: Sequence[float], second: Sequence[float], level: 
     if variance == 0:
         return Interval(difference, 0.0, n)
     freedom = variance**2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True))
-    return Interval(difference, float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance), n)
+    return Interval(difference, float(special.stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance), n)
 
 
 def bootstrap_interval(

@@ -1,0 +1,196 @@
+"""The command line: every command end to end, and one clear line for whatever a user can get wrong."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from agents import CELLS, RULES
+from evolution import PRESETS, SEARCHERS, RunSettings, load_run
+from evolution.cli import COMMANDS, main
+from plastic_envs.tasks import TASKS
+from tests.runs import TASK
+
+TRAIN = f"train {TASK} --hidden 4 --budget 160 --evals 2 --eval-episodes 20 --searcher backprop,batch_size=16"
+
+
+def plastic_envs(text, *words):
+    """Run a command given as one text, with words appended that need no quoting."""
+    return main([*shlex.split(text), *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert plastic_envs(TRAIN, "--out", folder) == 0
+    return folder
+
+
+def test_help_and_version_do_not_wait_for_torch():
+    code = "import sys, evolution.cli as cli\ntry: cli.main(sys.argv[1:])\nfinally: assert 'torch' not in sys.modules"
+    for option in ("--help", "--version"):
+        done = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(("usage: plastic-envs", "plastic-envs "))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"plastic-envs {command}" in capsys.readouterr().out
+
+
+def test_list(capsys):
+    assert main(["list", "--json"]) == 0
+    names = json.loads(capsys.readouterr().out)
+    registries = {"tasks": TASKS, "rules": RULES, "cells": CELLS, "searchers": SEARCHERS, "presets": PRESETS}
+    assert {kind: set(rows) for kind, rows in names.items()} == {kind: set(rows) for kind, rows in registries.items()}
+    assert all(isinstance(summary, str) and summary for rows in names.values() for summary in rows.values())
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for rows in names.values() for name in rows)
+
+
+def test_train_prints_its_result_and_can_go_on_or_begin_again(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    for extra in ("--resume", "--overwrite"):
+        assert plastic_envs(TRAIN, "--out", folder, extra) == 0
+        printed = capsys.readouterr()
+        assert printed.out.startswith("finished: squared error 0.")
+        assert "bootstrap over episodes" in printed.out
+        assert "zero: 0." in printed.out
+        assert "\r" not in printed.err
+    assert (folder / "agent.safetensors").read_bytes() == (run / "agent.safetensors").read_bytes()
+
+
+def test_options_reach_the_settings(run):
+    settings = load_run(run).settings
+    assert settings == RunSettings(
+        TASK, hidden=4, budget=160, evals=2, eval_episodes=20, searcher="backprop,batch_size=16"
+    )
+
+
+def test_evaluate_on_its_task_and_on_another(run, capsys):
+    assert plastic_envs("evaluate", run, "--episodes", 20) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in text.splitlines()[1:]][:2] == ["agent", "zero"]
+    assert plastic_envs("evaluate --json --task SequenceReproduction,seq_length=2,delay=1", run, "--episodes", 30) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["task"] == "SequenceReproduction,seq_length=2,delay=1"
+    assert told["episodes"] == 30
+    low, high = told["interval"]["ends"]
+    assert low <= told["mean"] <= high
+    assert "zero" in told["references"]
+
+
+def test_evaluate_an_agent_that_was_passed_on(run, tmp_path, capsys):
+    for name in ("agent.json", "agent.safetensors"):
+        shutil.copy(run / name, tmp_path)
+    assert plastic_envs("evaluate", tmp_path) == 2
+    assert "--task" in capsys.readouterr().err
+    assert plastic_envs(f"evaluate --episodes 5 --task {TASK}", tmp_path) == 0
+
+
+def test_compare_then_report(tmp_path, capsys):
+    words = f"compare --tasks {TASK} --rules none --searchers backprop,batch_size=16 --seeds 2 --budget 96 --hidden 4"
+    words += " --evals 1 --eval-episodes 20 --jobs 1"
+    folder = tmp_path / "out"
+    assert plastic_envs(words, "--out", folder) == 0
+    printed = capsys.readouterr()
+    assert (folder / "table.md").read_text() == printed.out
+    assert "| none | " in printed.out
+    assert "run 2 of 2" in printed.err
+    head = json.loads((folder / "compare.json").read_text())
+    assert head["command"].startswith(f"plastic-envs compare --tasks {TASK} --rules none")
+    assert plastic_envs("report", folder) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+
+
+def test_dry_run_costs_little_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("evolution.estimate.SECONDS", 0.1)
+    words = f"compare --preset quick --tasks {TASK} --seeds 3 --hidden 4 --dry-run --jobs 2"
+    words += " --searchers backprop"
+    assert plastic_envs(words, "--out", tmp_path / "out") == 2  # its two grids now want the same folders
+    assert "folders of their own" in capsys.readouterr().err
+    words = f"compare --tasks {TASK} --rules hebbian,none --searchers backprop --seeds 3 --dry-run --jobs 2"
+    assert plastic_envs(words) == 0
+    *cells, total = capsys.readouterr().out.splitlines()
+    assert len(cells) == 2
+    assert "parameters searched" in cells[0]
+    assert total.startswith("6 runs: about ")
+    assert total.endswith(" MB")
+    assert plastic_envs(TRAIN, "--dry-run", "--out", tmp_path / "out") == 0
+    assert not (tmp_path / "out").exists()
+
+
+WRONG = {
+    "train CueRewrd --out DIR": "did you mean 'CueReward'",
+    "train CueReward --rule hebian --out DIR": "did you mean 'hebbian'",
+    "train CueReward --searcher bakprop --out DIR": "did you mean 'backprop'",
+    "train CueReward --cell lsmt --out DIR": "did you mean 'lstm'",
+    "train CueReward,n_cues --out DIR": "name,key=value",
+    "train CueReward,cues=3 --out DIR": "no option 'cues'",
+    "train CueReward --searched fast.* --out DIR": "matches none",
+    "train CueReward --hidden many --out DIR": "argument --hidden: invalid int value: 'many'",
+    "train CueReward --hidden 0 --out DIR": "hidden must be an integer of at least 1",
+    "train CueReward --budget -5 --out DIR": "budget must be",
+    "train nowhere:Task --out DIR": "no module 'nowhere'",
+    "train CueReward": "--out is missing",
+    "train CueReward --out RUN": "already holds a run",
+    "train CueReward --out RUN --resume": "was started with",
+    "train CueReward --out RUN --resume --overwrite": "exclude each other",
+    "train": "the following arguments are required: TASK",
+    "evaluate MISSING": "no agent here",
+    "evaluate DAMAGED": "agent.json",
+    "evaluate RUN --task CueReward": "they must agree",
+    "evaluate RUN --episodes 0": "episodes must be",
+    "compare --rules none --searchers backprop --out DIR": "--tasks is missing",
+    "compare --preset quik --out DIR": "choose from quick",
+    "compare --preset quick --seeds 0 --out DIR": "--seeds '0'",
+    "compare --preset quick --jobs 0 --out DIR": "jobs must be",
+    "compare --tasks CueReward CueReward --rules none --searchers backprop --out DIR": "twice",
+    "compare --tasks CueReward --rules none --searchers backprop --out RUN": "is not empty",
+    "report MISSING": "neither a comparison",
+    "report DAMAGED": "config.json is damaged",
+    "reprot RUN": "invalid choice: 'reprot'",
+    "": "COMMAND",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_is_wrong_is_said_in_one_line(words, run, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run, damaged)
+    for name in ("config.json", "agent.json"):
+        (damaged / name).write_text("{nonsense")
+    places = {"RUN": run, "MISSING": tmp_path / "missing", "DAMAGED": damaged, "DIR": tmp_path / "new"}
+    before = {path: os.stat(path).st_mtime_ns for path in run.iterdir()}
+    try:
+        status = main([str(places.get(word, word)) for word in words.split()])
+    except SystemExit as ended:  # argparse's way
+        status = ended.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert printed.out == ""
+    assert printed.err.startswith("plastic-envs: error: ")
+    assert printed.err.count("\n") == 1
+    assert WRONG[words] in printed.err
+    assert not places["DIR"].exists()
+    assert {path: os.stat(path).st_mtime_ns for path in run.iterdir()} == before
+
+
+def test_ctrl_c_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("evolution.cli.list.run", _interrupt)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "plastic-envs: interrupted\n"
+
+
+def _interrupt(args):
+    raise KeyboardInterrupt

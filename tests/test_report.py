@@ -1,0 +1,159 @@
+"""The report: one file that opens offline, figures that hold something, and words that follow from the figures."""
+
+import base64
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evolution import Grid, RunSettings, compare, report
+from evolution.history import HistoryRow
+from evolution.records import RunRecord, read_experiment
+from evolution.results import RunResult
+from evolution.statistics import Interval
+from evolution.summary import Summary, summarise
+from evolution.tables import format_interval, markdown
+from evolution.verdicts import headline, verdicts
+from plastic_envs.errors import MissingExtraError, UsageError
+from tests.runs import TASK
+
+IMAGES = "FewShotImageClassification,n_way=2"
+GRID = Grid(
+    (TASK, IMAGES), ("hebbian", "none"), ("backprop,batch_size=16", "tests.doomed:Diverging"), seeds=(0, 1),
+    budget=160, hidden=4, eval_episodes=20, evals=2,
+)  # fmt: skip
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "comparison"
+    compare(GRID, folder, jobs=1, command="plastic-envs compare <as it was>")
+    return report(folder)
+
+
+def test_page_is_self_contained(page):
+    text = page.read_text()
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "<script" not in text
+    assert "<link" not in text
+    sources = re.findall(r'src="([^"]*)"', text)
+    assert len(sources) == 8  # learning curves, scores, learning rate and sample episode, of two tasks
+    assert all(base64.b64decode(source.removeprefix("data:image/png;base64,")).startswith(PNG) for source in sources)
+
+
+def test_page_tells_settings_versions_command_and_what_failed(page):
+    text = page.read_text()
+    for expected in ("plastic-envs compare &lt;as it was&gt;", "batch_size=16", "diverged", "torch", "8 of 16 runs"):
+        assert expected in text
+
+
+def test_figures_hold_something(page):
+    from matplotlib.image import imread
+
+    figures = sorted((page.parent / "figures").iterdir())
+    assert {path.stem.rpartition("-")[2] for path in figures} == {"learning", "scores", "rate", "episode"}
+    for path in figures:
+        assert path.read_bytes().startswith(PNG)
+        assert imread(path)[..., :3].std() > 0.02
+
+
+def test_report_of_a_single_run(page):
+    run = page.parent / "runs" / TASK / "hebbian" / "backprop,batch_size=16" / "seed0"
+    assert report(run) == run / "report.html"
+    assert f"plastic-envs train {TASK} --rule hebbian" in (run / "report.html").read_text()
+
+
+def test_report_of_something_else(tmp_path):
+    with pytest.raises(UsageError, match="neither a comparison"):
+        report(tmp_path)
+    (tmp_path / "compare.json").write_text("{nonsense")
+    with pytest.raises(UsageError, match=r"compare\.json is damaged"):
+        report(tmp_path)
+
+
+def test_missing_matplotlib_names_the_extra(page, monkeypatch):
+    monkeypatch.delattr("evolution.plots")
+    monkeypatch.delitem(sys.modules, "evolution.plots")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"plastic-envs\[plots\]"):
+        report(page.parent)
+
+
+def test_code_in_a_folder_is_not_run_unless_trusted(page, tmp_path):
+    (tmp_path / "compare.json").write_text(
+        (page.parent / "compare.json").read_text().replace(TASK, "tests.user_code:RunningMean")
+    )
+    with pytest.raises(UsageError, match=r"--trust tests\.user_code:RunningMean"):
+        read_experiment(tmp_path)
+    assert read_experiment(tmp_path, ["tests.user_code:RunningMean"]).summaries
+
+
+def summary(scores: dict[tuple[str, str], list[float]], task: str = "CueReward") -> Summary:
+    """A summary with final scores made up."""
+    runs = []
+    for (rule, searcher), values in scores.items():
+        for seed, value in enumerate(values):
+            references = {"zero": 0.333, "shrunken mean": 0.286, "oracle": 0.03}
+            result = RunResult(
+                "finished", value, value, value, value, 100, 2000, 1.0, 1.0, 10, references, chance=0.333, best=0.036
+            )
+            settings = RunSettings(task, rule=rule, searcher=searcher, seed=seed)
+            runs.append(RunRecord(Path("nowhere"), settings, "finished", result=result))
+    return summarise(runs, {task: ("squared error", False)})[0]
+
+
+def test_words_when_intervals_separate():
+    made = summary({
+        ("hebbian", "backprop"): [0.10, 0.11, 0.12],
+        ("none", "backprop"): [0.28, 0.29, 0.30],
+        ("hebbian", "pgpe"): [0.20, 0.21, 0.22],
+    })  # fmt: skip
+    assert "beats no plasticity (none by backprop" in headline(made)
+    text = "\n".join(verdicts(made))
+    assert "Against none: hebbian ahead by 0.180 ± 0.023, separated." in text
+    assert "the first ahead by 0.100 ± 0.023, separated" in text
+    assert "beats shrunken mean (0.286) by more than its interval, the strongest of them" in text
+
+
+def test_words_when_they_do_not():
+    made = summary({("hebbian", "backprop"): [0.1, 0.3], ("none", "backprop"): [0.28, 0.29]})
+    assert "does not separate from no plasticity" in headline(made)
+    assert "not separated" in verdicts(made)[0]
+    assert "beats none by more than its interval; the weakest is" in verdicts(made)[-1]
+    assert "no plasticity rule does better" in headline(
+        summary({("hebbian", "backprop"): [0.3, 0.31], ("none", "backprop"): [0.28, 0.29]})
+    )
+
+
+def test_words_with_one_seed_claim_nothing():
+    made = summary({("hebbian", "backprop"): [0.1], ("none", "backprop"): [0.3], ("hebbian", "pgpe"): [0.2]})
+    assert "one seed on a side, so nothing is claimed" in headline(made)
+    assert all("separated" not in text for text in verdicts(made))
+    assert "0.100 (1)" in markdown(made)
+
+
+def test_numbers_are_rounded_to_their_interval():
+    assert format_interval(Interval(0.08123, 0.0102, 5), "squared error") == "0.081 ± 0.010 (5)"
+    assert format_interval(Interval(0.613, 0.021, 5), "accuracy") == "61.3 ± 2.1% (5)"
+    assert format_interval(Interval(0.5, None, 1), "accuracy") == "50.0% (1)"
+    assert format_interval(Interval(12.0, 3.0, 2), "reward", seeds=False) == "12.0 ± 3.0"
+
+
+def test_runs_that_stopped_early_are_said_and_drawn(tmp_path):
+    from evolution import plots
+
+    made = summary({("hebbian", "backprop"): [0.1, 0.2, 0.3]})
+    *kept, last = made.cells[0].runs
+    rows = tuple(HistoryRow(e, e, 0.0, 0.3, 0.2, 0.4, 0.3, e / 10, e / 10) for e in (0, 50, 100))
+    runs = [replace(run, history=rows) for run in kept]
+    runs.append(replace(last, history=(rows[0], replace(rows[1], metric=float("nan"))), status="diverged"))
+    made = summarise(runs, {"CueReward": ("squared error", False)})[0]
+    assert "(2), 1 diverged" in markdown(made)
+    assert "hebbian by backprop: 1 of 3 seeds diverged" in markdown(made)
+    plots.learning_curves(made, tmp_path / "curves.png")
+    plots.final_scores(made, tmp_path / "scores.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
