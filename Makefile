@@ -35,6 +35,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.environments
+	$(BIN)/python -m benchmarks.evolution
 	$(BIN)/python -m benchmarks.meta_training
 
 clean:
