@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection
-from numbers import Real
 from typing import Any, TypeVar
 
 from plastic_envs.errors import UsageError
@@ -18,10 +17,15 @@ def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
     return value
 
 
-def check_float(name: str, value: Any, low: float) -> float:
-    """A finite number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < low:
-        raise UsageError(f"{name} must be a finite number of at least {low}, not {value!r}")
+def check_float(name: str, value: Any, low: float, high: float = math.inf) -> float:
+    """A finite number from `low` up to `high`, both included."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (math.isfinite(value) and low <= value <= high)
+    ):
+        allowed = f"a finite number of at least {low}" if high == math.inf else f"a number from {low} to {high}"
+        raise UsageError(f"{name} must be {allowed}, not {value!r}")
     return float(value)
 
 

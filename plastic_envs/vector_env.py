@@ -79,7 +79,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self._seeded = False
         self._state: Any = None
         self._done = np.zeros(num_envs, np.bool_)  # episodes that have ended and were not replaced
-        self._elapsed = np.zeros(num_envs, np.int64)
+        self._any_done = False
+        self._elapsed = np.zeros(num_envs, np.int64)  # steps since each episode began, if their number is limited
 
     def seed(self, seed: int) -> None:
         """Seed the episodes from the next reset on, as `reset(seed=seed)` does (EvoTorch's VecGymNE calls this)."""
@@ -119,6 +120,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         fresh, observation = self.task.reset(count, self._generator)
         self._state = fresh if count == self.num_envs else self.task.replace(self._state, torch.from_numpy(mask), fresh)
         self._done = self._done & ~mask
+        self._any_done = bool(self._done.any())
         self._elapsed[mask] = 0
         if self._renderer:
             self._renderer.restart(self._state, mask.nonzero()[0])
@@ -128,36 +130,49 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         """Take one step in every copy: observations (n, D), rewards, terminated, truncated (n,), information."""
         if self._state is None:
             raise ResetNeeded("call reset() before step()")
-        due = self._done  # in the mode "SameStep" nothing ever is
-        if self._mode is AutoresetMode.DISABLED and due.any():
-            raise ResetNeeded("some episodes have ended: reset(options={'reset_mask': mask}) must come before step()")
-        if due.all():
-            self._observation = self._begin(due)
-            return self._observation.copy(), np.zeros(len(due), np.float32), self._done.copy(), self._done.copy(), {}
+        if self._any_done:
+            if self._mode is AutoresetMode.DISABLED:
+                raise ResetNeeded(
+                    "some episodes have ended: reset(options={'reset_mask': mask}) must come before step()"
+                )
+            if self._done.all():
+                return self._restart_all()
+        due = self._done if self._any_done else None  # those that begin anew in this step
         tensor = to_actions(self.task, actions, self._action_shape)
         step = self.task.step(self._state, tensor)
         self._state = step.state
-        self._elapsed += 1
         if self._renderer:
-            self._renderer.record(self._state, tensor, (~due).nonzero()[0])
-        observation, reward = step.observation.numpy(), step.reward.numpy()
+            self._renderer.record(self._state, tensor, (~self._done).nonzero()[0])
+        observation, reward, metric = step.observation.numpy(), step.reward.numpy().copy(), step.metric.numpy()
         terminated, scored = step.terminated.numpy().copy(), step.metric_mask.numpy().copy()
-        if due.any():
-            observation, reward = observation.copy(), np.where(due, np.float32(0), reward)
-            terminated &= ~due
-            scored &= ~due
-            observation[due] = self._begin(due)
-        limit = self.max_episode_steps
-        truncated = np.zeros(len(due), np.bool_) if limit is None else self._elapsed >= limit
-        self._done = terminated | truncated
-        info = _metric_info(step.metric.numpy(), scored)
-        if self._mode is AutoresetMode.SAME_STEP and self._done.any():
-            info = self._final_info(observation, step.metric.numpy(), scored)
+        truncated = self._count_step()
+        if due is not None:
+            for array in (reward, terminated, truncated, scored):
+                array[due] = 0
             observation = observation.copy()
-            ended = self._done
+            observation[due] = self._begin(due)
+        self._done = terminated | truncated
+        self._any_done = bool(self._done.any())
+        info = _metric_info(metric, scored)
+        if self._any_done and self._mode is AutoresetMode.SAME_STEP:
+            info = self._final_info(observation, metric, scored)
+            ended, observation = self._done, observation.copy()
             observation[ended] = self._begin(ended)
         self._observation = observation
         return observation.copy(), reward, terminated, truncated, info
+
+    def _restart_all(self) -> StepResult:
+        """The step of the mode "NextStep" that begins an episode in every copy."""
+        self._observation = self._begin(self._done)
+        reward, terminated, truncated = np.zeros(self.num_envs, np.float32), self._done.copy(), self._done.copy()
+        return self._observation.copy(), reward, terminated, truncated, {}
+
+    def _count_step(self) -> Bools:
+        """Which episodes the limit on their length cuts off after one more step."""
+        if self.max_episode_steps is None:
+            return np.zeros(self.num_envs, np.bool_)
+        self._elapsed += 1
+        return self._elapsed >= self.max_episode_steps
 
     def _final_info(self, observation: Floats, metric: Floats, scored: Bools) -> dict[str, Any]:
         """The information of a step after which episodes begin anew: what belongs to their last step lies apart."""
