@@ -1,16 +1,17 @@
 """What happens inside the episodes of saved agents: their own learning rate, and one episode to look at."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import agents
 from evolution.seeding import make_generator
 from evolution.summary import Summary
+from evolution.verdicts import is_control
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task
 
@@ -30,13 +31,11 @@ class RateTrace:
 
 @dataclass(frozen=True)
 class Sample:
-    """One held-out episode and what agents answered at its T steps."""
+    """One held-out episode and what an agent put out at its T steps."""
 
-    task: SupervisedTask
-    inputs: NDArray[np.float32]  # (T, D)
-    targets: NDArray[Any]  # (T, K), or classes (T,)
-    scored: NDArray[np.bool_]  # (T,)
-    answers: Mapping[str, NDArray[Any]]  # by rule: like targets
+    name: str
+    episode: Episode
+    outputs: Tensor  # (T, 1, K)
 
 
 def rate_traces(summary: Summary, task: Task, trust: Collection[str]) -> list[RateTrace]:
@@ -58,19 +57,15 @@ def rate_traces(summary: Summary, task: Task, trust: Collection[str]) -> list[Ra
     return traces
 
 
-def sample(summary: Summary, task: Task, trust: Collection[str]) -> Sample | None:
-    """The first episode, lived by the first seed's agent of every rule, found by the searcher of the best cell."""
-    best = summary.best(summary.cells)
-    if best is None or not isinstance(task, SupervisedTask):
-        return None
+def samples(summary: Summary, task: Task, trust: Collection[str]) -> list[Sample]:
+    """The first episode, lived by the first seed of the best cell, and of the best one without plasticity."""
+    if not isinstance(task, SupervisedTask):
+        return []
+    controls = [cell for cell in summary.cells if is_control(cell.rule)]
+    found = (summary.best(summary.cells), summary.best(controls))
+    chosen = {cell.name: agents.load(cell.finished[0].folder, trust=trust) for cell in found if cell is not None}
     episode = task.sample(1, make_generator(0, "report"))
-    answers = {}
-    for cell in summary.cells:
-        if cell.searcher == best.searcher and cell.finished:
-            output = _live(agents.load(cell.finished[0].folder, trust=trust), task, episode).outputs[:, 0]
-            answers[cell.rule] = (output.argmax(-1) if task.action_kind == "discrete" else output).numpy()
-    inputs, targets, scored = (part[:, 0].numpy() for part in (episode.inputs, episode.targets, episode.metric_mask))
-    return Sample(task, inputs, targets, scored, answers)
+    return [Sample(name, episode, _live(agent, task, episode).outputs) for name, agent in chosen.items()]
 
 
 @torch.no_grad()

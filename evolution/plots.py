@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from evolution.inside import RateTrace, Sample
 from evolution.statistics import mean_interval
 from evolution.summary import Cell, Summary
-from plastic_envs.task import Slice
+from plastic_envs.rendering import SCORED, draw_episode
+from plastic_envs.supervised import SupervisedTask
 
 # Okabe and Ito's palette, told apart by colour-blind readers; grey for what has no plasticity.
 _FIXED = {"hebbian": "#0072B2", "gradient": "#D55E00", "none": "#555555", "none-wide": "#9A9A9A"}
@@ -43,7 +44,6 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "figure.facecolor": "white",
-    "savefig.dpi": 150,
 }
 
 
@@ -53,9 +53,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     with mpl.rc_context(_STYLE):
         canvas = Figure(figsize=(width, height), layout="constrained")
         yield canvas
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # No software version inside: the same figure gives the same file.
-        canvas.savefig(path, metadata={"Software": None})
+        _save(canvas, path)
 
 
 def colour(rule: str, rules: Sequence[str]) -> str:
@@ -116,7 +114,7 @@ def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> 
     with figure(path, 9.0, 3.6) as canvas:
         axes = canvas.subplots()
         recalling = traces[0].recalling
-        steps = np.arange(1, len(recalling) + 1)
+        steps = np.arange(len(recalling))
         _shade(axes, recalling)
         for trace in traces:
             style = _STYLES[summary.searchers.index(trace.searcher) % len(_STYLES)]
@@ -127,72 +125,24 @@ def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> 
                 steps, trace.rates.mean(0), color=shade, ls=style, lw=2, marker=".",
                 label=f"{trace.rule} by {trace.searcher}",
             )  # fmt: skip
-        axes.set_xlim(0.5, len(recalling) + 0.5)
+        axes.set_xlim(-0.5, len(recalling) - 0.5)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step of the episode (shaded: the steps that are scored)")
         axes.set_ylabel("internal learning rate")
         _title(axes, "How fast agents let their weights change", summary)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3)
 
 
-def sample_episode(summary: Summary, sample: Sample, path: Path) -> None:
-    """One episode with the answers of every rule's agent: images in a row, or values over time."""
-    image = sample.task.slices.get("image")
-    if image is not None and len(image.shape) == 2 and sample.targets.ndim == 1:
-        _image_episode(summary, sample, image, path)
-    else:
-        _value_episode(summary, sample, path)
+def sample_episode(task: SupervisedTask, sample: Sample, path: Path) -> None:
+    """One episode as the environments render it: inputs by their parts, answers against targets."""
+    drawn = Figure(figsize=(9, 5), dpi=100)  # draw_episode counts in pixels
+    _save(draw_episode(task, sample.episode, sample.outputs, figure=drawn), path)
 
 
-def _value_episode(summary: Summary, sample: Sample, path: Path) -> None:
-    """Targets and answers against time, a panel per output (four at most)."""
-    targets = sample.targets.reshape(len(sample.targets), -1)
-    outputs = min(targets.shape[1], 4)
-    steps = np.arange(1, len(targets) + 1)
-    with figure(path, 9.0, 1.4 + 2.2 * outputs) as canvas:
-        panels = canvas.subplots(outputs, 1, sharex=True, squeeze=False)[:, 0]
-        for output, axes in enumerate(panels):
-            _shade(axes, sample.scored)
-            target = targets[:, output]
-            axes.plot(steps, target, "o", color="black", mfc="none", ms=9, mew=1.4, label="target", zorder=2)
-            for rule, answers in sample.answers.items():
-                answer = answers.reshape(len(targets), -1)[:, output]
-                axes.plot(steps, answer, ".", color=colour(rule, summary.rules), ms=9, label=rule, zorder=3)
-            axes.set_ylabel("class" if sample.targets.ndim == 1 else "value")
-            axes.set_xlim(0.5, len(targets) + 0.5)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panels[-1].set_xlabel("step of the episode (shaded: the steps that are scored)")
-        panels[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        _title(panels[0], "One episode and the agents' answers", summary)
-
-
-def _image_episode(summary: Summary, sample: Sample, part: Slice, path: Path) -> None:
-    """Every step's image with its label; under scored ones each rule's answer, ticked or crossed."""
-    length = len(sample.targets)
-    with figure(path, max(6.0, 0.95 * length + 1.2), 1.7 + 0.25 * len(sample.answers)) as canvas:
-        panels = canvas.subplots(1, length, squeeze=False)[0]
-        images = sample.inputs[:, part.start : part.stop].reshape(length, *part.shape)
-        for step, axes in enumerate(panels):
-            axes.imshow(images[step], cmap="gray_r", vmin=0, vmax=max(float(images.max()), 1e-6))
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(True)
-            axes.spines[:].set_color("#E0A800" if sample.scored[step] else "#BBBBBB")
-            axes.set_title(str(sample.targets[step]), loc="center", fontsize=10, fontweight="normal")
-            for row, answers in enumerate(sample.answers.values() if sample.scored[step] else ()):
-                right = answers[step] == sample.targets[step]
-                axes.text(
-                    0.5, -0.16 - 0.24 * row, f"{answers[step]} {'✓' if right else '✗'}", transform=axes.transAxes,
-                    ha="center", va="center", fontsize=9.5, color="#1B7F3B" if right else "#B3261E",
-                )  # fmt: skip
-        for row, rule in enumerate(sample.answers):
-            panels[0].text(
-                -0.1, -0.16 - 0.24 * row, rule, transform=panels[0].transAxes, ha="left", va="center",
-                fontsize=9.5, fontweight="bold", color=colour(rule, summary.rules),
-            )  # fmt: skip
-        canvas.suptitle(f"Labels above, answers below the scored steps: {summary.task}", fontsize=10, x=0.02, ha="left")
+def _save(canvas: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(path, dpi=150, metadata={"Software": None})  # no version inside: the same figure, the same file
 
 
 def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:
@@ -265,7 +215,7 @@ def _shade(axes: Axes, scored: NDArray[np.bool_]) -> None:
     """Mark the steps that are scored."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], scored.astype(int), [0]])))
     for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        axes.axvspan(start + 0.5, stop + 0.5, color="#FFF2CC", lw=0, zorder=0)
+        axes.axvspan(start - 0.5, stop - 0.5, color=SCORED, lw=0, zorder=0)
 
 
 def _title(axes: Axes, text: str, summary: Summary) -> None:

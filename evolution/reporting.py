@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,27 @@ from evolution.summary import Summary
 from evolution.verdicts import METHOD, headline, verdicts
 from plastic_envs.errors import MissingExtraError
 
-CAPTIONS = {
-    "Learning curves": "Held-out score over the budget: mean over seeds with its 95% Student-t interval, every seed "
-    "faint; colours are rules, line styles searchers, dashed lines the reference predictors.",
-    "Final scores": "At the end of the budget: every seed a point, beside it the mean with its 95% Student-t interval.",
-    "Internal learning rate": "How fast agents let their own weights change at every step, mean over evaluation "
-    "episodes; rules without a learning rate are left out.",
-    "Sample episode": "A held-out episode, not chosen, lived by the first seed of every rule, found by the searcher of "
-    "the best cell.",
+FIGURES = {
+    "learning": (
+        "Learning curves",
+        "Held-out score over the budget: mean over seeds with its 95% Student-t interval, every seed faint. Colours "
+        "are rules, line styles searchers, dashed lines the reference predictors.",
+    ),
+    "scores": (
+        "Final scores",
+        "At the end of the budget: every seed a point, beside it the mean with its 95% Student-t interval.",
+    ),
+    "rate": (
+        "Internal learning rate",
+        "How fast agents let their own weights change at every step, mean over held-out episodes; rules without a "
+        "learning rate are left out.",
+    ),
+    "episode": (
+        "Sample episode",
+        "A held-out episode, not chosen: the first one, lived by the agent of the first seed.",
+    ),
 }
+"""Title and caption of every kind of figure."""
 
 
 def report(folder: str | Path, *, trust: Collection[str] = ()) -> Path:
@@ -92,21 +105,23 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
     stem = f"{number:02d}-{re.sub(r'[^A-Za-z0-9.=-]+', '_', summary.task)}"
     figures = experiment.folder / "figures"
     task = experiment.tasks[summary.task].held_out()
-    drawn: dict[str, tuple[str, Callable[[Path], None]]] = {}
+    drawn: list[tuple[str, str, Callable[[Path], None]]] = []
     if any(run.history for cell in summary.cells for run in cell.runs):
-        drawn["Learning curves"] = ("learning", lambda path: plots.learning_curves(summary, path))
+        drawn.append(("learning", "", lambda path: plots.learning_curves(summary, path)))
     if any(cell.interval for cell in summary.cells):
-        drawn["Final scores"] = ("scores", lambda path: plots.final_scores(summary, path))
+        drawn.append(("scores", "", lambda path: plots.final_scores(summary, path)))
     if traces := inside.rate_traces(summary, task, experiment.trust):
-        drawn["Internal learning rate"] = ("rate", lambda path: plots.internal_rate(summary, traces, path))
-    if sample := inside.sample(summary, task, experiment.trust):
-        drawn["Sample episode"] = ("episode", lambda path: plots.sample_episode(summary, sample, path))
+        drawn.append(("rate", "", lambda path: plots.internal_rate(summary, traces, path)))
+    for place, sample in enumerate(inside.samples(summary, task, experiment.trust)):
+        kind = "episode-none" if place else "episode"
+        drawn.append((kind, f": {sample.name}", partial(plots.sample_episode, task, sample)))
     images = []
-    for title, (kind, draw) in drawn.items():
+    for kind, of, draw in drawn:
         path = figures / f"{stem}-{kind}.png"
         draw(path)
+        title, caption = FIGURES[kind.partition("-")[0]]
         data = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-        images.append({"title": title, "caption": CAPTIONS[title], "data": data})
+        images.append({"title": title + of, "caption": caption, "data": data})
     return images
 
 

@@ -41,7 +41,7 @@ def test_page_is_self_contained(page):
     assert "<script" not in text
     assert "<link" not in text
     sources = re.findall(r'src="([^"]*)"', text)
-    assert len(sources) == 8  # learning curves, scores, learning rate and sample episode, of two tasks
+    assert 8 <= len(sources) <= 10  # of two tasks: learning curves, scores, learning rate, one or two sample episodes
     assert all(base64.b64decode(source.removeprefix("data:image/png;base64,")).startswith(PNG) for source in sources)
 
 
@@ -55,7 +55,7 @@ def test_figures_hold_something(page):
     from matplotlib.image import imread
 
     figures = sorted((page.parent / "figures").iterdir())
-    assert {path.stem.rpartition("-")[2] for path in figures} == {"learning", "scores", "rate", "episode"}
+    assert {path.stem.rpartition("-")[2] for path in figures} >= {"learning", "scores", "rate", "episode"}
     for path in figures:
         assert path.read_bytes().startswith(PNG)
         assert imread(path)[..., :3].std() > 0.02
