@@ -7,5 +7,17 @@ from agents.rollout import Rollout, rollout
 from agents.rules import RULES, Outer, Rule, Signals
 
 __all__ = [
-    "CELLS", "RULES", "Agent", "Outer", "Rollout", "Rule", "Signals", "State", "load", "make", "make_for", "rollout", "save",
+    "CELLS",
+    "RULES",
+    "Agent",
+    "Outer",
+    "Rollout",
+    "Rule",
+    "Signals",
+    "State",
+    "load",
+    "make",
+    "make_for",
+    "rollout",
+    "save",
 ]

@@ -71,6 +71,7 @@ class LSTMCell(Cell):
 
     def activate(self, summed: Tensor, memory: Tensor | None) -> Activation:
         """Gate the cell state."""
+        assert memory is not None
         in_gate, forget, candidate, out_gate = summed.chunk(4, -1)
         i, f, g, o = in_gate.sigmoid(), forget.sigmoid(), candidate.tanh(), out_gate.sigmoid()
         new_memory = f * memory + i * g
@@ -78,7 +79,8 @@ class LSTMCell(Cell):
 
     def send_back(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
         """The derivative through the gates of this step."""
-        assert activation.memory is not None and memory is not None
+        assert activation.memory is not None
+        assert memory is not None
         i, f, g, o = activation.post.chunk(4, -1)
         squashed = activation.memory.tanh()
         to_memory = error * o * (1 - squashed.square())

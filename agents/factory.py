@@ -9,7 +9,6 @@ from typing import Any
 
 import safetensors.torch
 
-
 from agents.agent import Agent
 from agents.cells import CELLS
 from agents.rules import RULES, Rule
@@ -49,10 +48,7 @@ def make(
     known = [field.name for field in dataclasses.fields(NetworkOptions)]
     if unknown := set(of_network) - set(known):
         raise UsageError(f"unknown option {sorted(unknown)[0]!r} of an agent: choose from {', '.join(known)}")
-    try:
-        network = NetworkOptions(**of_network)
-    except TypeError as error:
-        raise UsageError(f"an option of the agent has the wrong type in {of_network}: {error}") from None
+    network = NetworkOptions(**of_network)
     network = dataclasses.replace(network, hidden=round(network.hidden * row.options.get("width", 1)))
     agent = SelfModulatedNetwork(
         observation_size,
@@ -103,7 +99,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
     try:
         settings = json.loads((folder / "agent.json").read_text())
         if settings["format"] != FORMAT:
-            raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r} is unknown: this version reads {FORMAT}")
+            raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")
         config = dict(settings["agent"])
         rule_name = parse_spec(config["rule"])[0]
     except FileNotFoundError:
@@ -112,9 +108,9 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{folder / 'agent.json'} is damaged: {type(error).__name__}: {error}") from None
-    if rule_name not in RULES.keys() and rule_name not in trust:
+    if rule_name not in RULES and rule_name not in trust:
         raise UsageError(
-            f"{folder / 'agent.json'} names the rule {rule_name!r}, which is not of this package: if you trust that code, "
+            f"{folder / 'agent.json'} names the rule {rule_name!r}, which is not this package's: if you trust that code, "
             f"say trust=[{rule_name!r}]"
         )
     agent = make(**config)
@@ -122,7 +118,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         weights = safetensors.torch.load_file(folder / "agent.safetensors")
         agent.load_state_dict(weights)
     except Exception as error:  # safetensors and torch raise many kinds; each means that the file does not fit
-        raise UsageError(f"{folder / 'agent.safetensors'} does not hold this agent's weights: {str(error).splitlines()[0]}") from None
+        raise UsageError(
+            f"{folder / 'agent.safetensors'} does not hold this agent's weights: {str(error).splitlines()[0]}"
+        ) from None
     return agent
-
-

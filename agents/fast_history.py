@@ -1,13 +1,13 @@
 """Fast weights that are cheap to backpropagate through: remembered products instead of one matrix an episode.
 
-Every rank-one rule gives F_t = D_t (S + Σ_s Λ∘(pre_s ⊗ post_s)), with S the matrix at the start of the current chunk
-of steps, D_t the product of the decays since then, and post_s scaled by rate_s / D_{s+1} when it is remembered. A product with
-the sum needs no matrix, v F = Σ_s ((v∘pre_s) Λ)∘post_s, and nothing of size B·n·m is written or kept at a step. Every chunk
-of steps the sum is folded into S with one batched product, and S's gradient is gathered once a chunk, as chunkwise linear
-attention does it. Equal to the dense form to rounding.
+Every rank-one rule gives F_t = D_t (S + Σ_s Λ∘(pre_s ⊗ post_s)), with S the matrix at the start of the current
+chunk of steps, D_t the product of the decays since then, and post_s scaled by rate_s / D_{s+1} when it is remembered.
+A product with the sum needs no matrix, v F = Σ_s ((v∘pre_s) Λ)∘post_s, and nothing of size B·n·m is written or kept at
+a step. Every chunk of steps the sum is folded into S with one batched product, and S's gradient is gathered once a
+chunk, as chunkwise linear attention does it. Equal to the dense form to rounding.
 
-Autograd sees the buffers as *handles*: tensors of the buffers' shape that hold nothing (stride 0) and are threaded through every
-read and write, so that one gradient buffer a chunk is filled in place on the way back.
+Autograd sees the buffers as *handles*: tensors of the buffers' shape that hold nothing (stride 0) and are threaded
+through every read and write, so that one gradient buffer a chunk is filled in place on the way back.
 """
 
 import math
@@ -26,8 +26,8 @@ from agents.rules.base import Outer
 def chunk_size(steps: int) -> int:
     """The chunk that makes a rollout of so many steps cheapest, as measured at 128 units and batch 64.
 
-    Remembered pairs cost steps · chunk / 2 products; matrices cost two passes over S at each step and some fourteen at each
-    fold. Up to two dozen steps no matrix pays at all.
+    Remembered pairs cost steps · chunk / 2 products; matrices cost two passes over S at each step and some fourteen at
+    each fold. Up to two dozen steps no matrix pays at all.
     """
     return steps if steps <= 24 else math.ceil(steps / round(steps / 12))
 
@@ -58,7 +58,7 @@ class _Chunk:
         self.queries: list[Tensor] = []
         self.back_queries: list[Tensor] = []
         if start is not None:
-            self.answers, self.back_answers = _Start.apply(start, self.pairs, self.queries, self.back_queries)
+            self.answers, self.back_answers = _Start.run(start, self.pairs, self.queries, self.back_queries)
 
 
 class FastHistory:
@@ -84,11 +84,11 @@ class FastHistory:
         chunk = self._chunks[layer]
         total = None
         if chunk.pairs.length:
-            total, chunk.pre_handle, chunk.post_handle = _Read.apply(
+            total, chunk.pre_handle, chunk.post_handle = _Read.run(
                 pre, chunk.plasticity, chunk.pre_handle, chunk.post_handle, chunk.pairs
             )
         if chunk.start is not None:
-            from_start, chunk.answers = _ReadStart.apply(pre, chunk.start.detach(), chunk.answers, chunk.queries)
+            from_start, chunk.answers = _ReadStart.run(pre, chunk.start.detach(), chunk.answers, chunk.queries)
             total = from_start if total is None else total + from_start
         return self._scaled(total, pre, chunk.pairs.post.shape[-1])
 
@@ -97,12 +97,12 @@ class FastHistory:
         chunk = self._chunks[layer]
         total = None
         if chunk.pairs.length:
-            total, chunk.pre_handle, chunk.post_handle = _ReadBack.apply(
+            total, chunk.pre_handle, chunk.post_handle = _ReadBack.run(
                 post, chunk.plasticity[..., :rows, :], chunk.pre_handle, chunk.post_handle, chunk.pairs
             )
         if chunk.start is not None:
             transposed = chunk.start.detach()[..., :rows, :].transpose(-1, -2)
-            from_start, chunk.back_answers = _ReadStart.apply(post, transposed, chunk.back_answers, chunk.back_queries)
+            from_start, chunk.back_answers = _ReadStart.run(post, transposed, chunk.back_answers, chunk.back_queries)
             total = from_start if total is None else total + from_start
         return self._scaled(total, post, rows)
 
@@ -122,7 +122,7 @@ class FastHistory:
         for name, change in changes.items():
             assert isinstance(change, Outer)
             chunk = self._chunks[name]
-            chunk.pre_handle, chunk.post_handle = _Write.apply(
+            chunk.pre_handle, chunk.post_handle = _Write.run(
                 change.pre, change.post * weight, chunk.pre_handle, chunk.post_handle, chunk.pairs
             )
 
@@ -130,7 +130,9 @@ class FastHistory:
         """F itself, formed anew."""
         chunk = self._chunks[layer]
         scale = chunk.plasticity.new_ones(self._batch_shape) if self._scale is None else self._scale
-        folded: Tensor = _Fold.apply(chunk.start, scale, chunk.plasticity, chunk.pre_handle, chunk.post_handle, chunk.pairs)
+        folded: Tensor = _Fold.run(
+            chunk.start, scale, chunk.plasticity, chunk.pre_handle, chunk.post_handle, chunk.pairs
+        )
         return folded
 
     def dense(self) -> dict[str, Tensor]:
@@ -147,7 +149,7 @@ def _handle(buffer: Tensor, steps: int | None = None) -> Tensor:
 def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
     """(query ∘ own_s) matrix for every remembered step s: (..., B, i), (..., t, B, i), (..., i, j) → (..., t, B, j)."""
     product = query.unsqueeze(-3) * own
-    return (product.flatten(-3, -2) @ matrix).unflatten(-2, own.shape[-3:-1])
+    return (product.flatten(-3, -2) @ matrix).view(*own.shape[:-1], matrix.shape[-1])
 
 
 def _products_backward(
@@ -155,7 +157,7 @@ def _products_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `_products` by query and matrix; that by `own` is added to `own_gradient` in place."""
     flat = gradient.flatten(-3, -2)  # (..., tB, j)
-    back = (flat @ matrix.transpose(-1, -2)).unflatten(-2, own.shape[-3:-1])  # (..., t, B, i)
+    back = (flat @ matrix.transpose(-1, -2)).view(own.shape)  # (..., t, B, i)
     own_gradient.addcmul_(back, query.unsqueeze(-3))
     to_matrix = (query.unsqueeze(-3) * own).flatten(-3, -2).transpose(-1, -2) @ flat
     return back.mul_(own).sum(-3), to_matrix
@@ -166,17 +168,28 @@ def _outer_sum(pre: Tensor, post: Tensor) -> Tensor:
     return pre.movedim(-3, -1) @ post.transpose(-3, -2)
 
 
-class _Read(Function):
+class _Node(Function):
+    """An autograd function whose call mypy accepts."""
+
+    @classmethod
+    def run(cls, *inputs: Any) -> Any:
+        """Do the forward pass and note how to come back."""
+        return cls.apply(*inputs)  # type: ignore[no-untyped-call]
+
+
+class _Read(_Node):
     """Σ_s ((query∘pre_s) Λ)∘post_s over the pairs remembered so far."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, plasticity: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs) -> Any:
+    def forward(
+        ctx: Any, query: Tensor, plasticity: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs
+    ) -> Any:
         ctx.pre, ctx.post = pairs.seen()
         products = _products(query, ctx.pre, plasticity)
         ctx.pairs = pairs
         ctx.save_for_backward(query, plasticity, products)
         ctx.set_materialize_grads(False)
-        return (products * ctx.post).sum(-3), _handle(pairs.pre), _handle(pairs.post)
+        return (products * ctx.post).sum(-3), pre_handle.detach(), post_handle.detach()
 
     @staticmethod
     @once_differentiable
@@ -195,18 +208,20 @@ class _Read(Function):
         return to_query, to_plasticity, to_pre, to_post, None
 
 
-class _ReadBack(Function):
+class _ReadBack(_Node):
     """Σ_s ((query∘post_s) Λᵀ)∘pre_s: the same with both sides exchanged, for the rows of Λ that are given."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, plasticity: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs) -> Any:
+    def forward(
+        ctx: Any, query: Tensor, plasticity: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs
+    ) -> Any:
         pre, ctx.post = pairs.seen()
         ctx.pre = pre[..., : plasticity.shape[-2]]
         products = _products(query, ctx.post, plasticity.transpose(-1, -2))
         ctx.pairs = pairs
         ctx.save_for_backward(query, plasticity, products)
         ctx.set_materialize_grads(False)
-        return (products * ctx.pre).sum(-3), _handle(pairs.pre), _handle(pairs.post)
+        return (products * ctx.pre).sum(-3), pre_handle.detach(), post_handle.detach()
 
     @staticmethod
     @once_differentiable
@@ -225,7 +240,7 @@ class _ReadBack(Function):
         return to_query, to_transposed.transpose(-1, -2), to_pre, to_post, None
 
 
-class _Write(Function):
+class _Write(_Node):
     """Remember one step's pair; its gradient is the row that later reads have filled."""
 
     @staticmethod
@@ -235,7 +250,7 @@ class _Write(Function):
         pairs.post[..., ctx.step, :, :] = post
         pairs.length += 1
         ctx.set_materialize_grads(False)
-        return _handle(pairs.pre), _handle(pairs.post)
+        return pre_handle.detach(), post_handle.detach()
 
     @staticmethod
     @once_differentiable
@@ -244,7 +259,7 @@ class _Write(Function):
         return *rows, to_pre, to_post, None
 
 
-class _Start(Function):
+class _Start(_Node):
     """Hand out the chunk's first matrix S for reading; its gradient is the sum of all pairs asked and answered."""
 
     @staticmethod
@@ -268,7 +283,7 @@ class _Start(Function):
         return gradient, None, None, None
 
 
-class _ReadStart(Function):
+class _ReadStart(_Node):
     """query S, or with S transposed query Sᵀ; what S's gradient needs is left in the handle."""
 
     @staticmethod
@@ -277,7 +292,7 @@ class _ReadStart(Function):
         queries.append(query.detach())  # detached, as the list outlives this node in that of S
         ctx.shape = answers.shape
         ctx.set_materialize_grads(False)
-        return (query.unsqueeze(-2) @ start).squeeze(-2), _handle(answers)
+        return (query.unsqueeze(-2) @ start).squeeze(-2), answers.detach()
 
     @staticmethod
     @once_differentiable
@@ -290,7 +305,7 @@ class _ReadStart(Function):
         return (ctx.start @ gradient.unsqueeze(-1)).squeeze(-1), None, answers, None
 
 
-class _Fold(Function):
+class _Fold(_Node):
     """D (S + Λ ∘ Σ_s pre_s ⊗ post_s), the matrix at the end of a chunk."""
 
     @staticmethod

@@ -18,7 +18,14 @@ class PlasticLinear(nn.Module):
     plasticity: Tensor | None
 
     def __init__(
-        self, inputs: int, outputs: int, *, biases: int, scale: float, plasticity: Plasticity | None, generator: torch.Generator
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        biases: int,
+        scale: float,
+        plasticity: Plasticity | None,
+        generator: torch.Generator,
     ) -> None:
         """Draw slow weights from U(−scale, scale); `plasticity=None` makes an ordinary layer without fast weights."""
         super().__init__()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +19,17 @@ class Rollout:
 
     Attributes:
         outputs: What the agents answered (T, B, K).
-        loss: Mean loss of each episode over the scored steps (B,).
-        metric: The task's metric of each episode (B,).
-        episode: The episodes lived through.
-        state: The agents' state after the last step, in its public form.
+        loss: What a searcher minimises, for each episode (B,): the task's loss; without targets, minus the reward.
+        metric: The task's metric of each episode (B,); without targets, the reward.
+        episode: The episodes lived through; None where the agents' actions made them.
+        state: The agents' state after the last step, in the rollout's form: see `Agent.close_state`.
         records: What was recorded, by name; time is the first dimension (after the population's).
     """
 
     outputs: Tensor
     loss: Tensor
     metric: Tensor
-    episode: Episode
+    episode: Episode | None
     state: State
     records: dict[str, Tensor] = field(default_factory=dict)
 
@@ -53,55 +53,84 @@ def rollout(
         generator: Source of all randomness.
         parameters: Parameters by name to be used instead; with a leading dimension P, a population of P individuals
             lives through the same episodes.
-        episode: Episodes to live through again, instead of new ones.
+        episode: Episodes of a supervised task to live through again, instead of new ones.
         record: Names from `agent.recordable()` to be kept for every step.
 
     Raises:
         UsageError: the sizes of agent and task differ, or a recorded name is unknown.
     """
     _check(agent, task, record)
-    if not isinstance(task, SupervisedTask):
-        raise UsageError(f"task {type(task).__name__} has no targets: rollouts of closed-loop tasks are not there yet")
-    if episode is None:
-        episode = task.sample(batch_size, generator)
-    birth = agent.draw_birth(batch_size, generator)
-    lifetimes = _Lifetimes(agent, episode.inputs, birth, tuple(record))
+    if isinstance(task, SupervisedTask):
+        episode = task.sample(batch_size, generator) if episode is None else episode
+        world: Any = None
+        first = episode.inputs[0]
+    else:
+        world, first = task.reset(batch_size, generator)
+    lifetimes = _Lifetimes(agent, task, episode, world, first, agent.draw_birth(batch_size, generator), tuple(record))
     values = {f"agent.{name}": value for name, value in (parameters or {}).items()}
     own = dict(agent.named_parameters())
     population = next((len(v) for n, v in (parameters or {}).items() if v.dim() > own[n].dim()), None)
     if population is None or agent.batched:
         batch_shape = (batch_size,) if population is None else (population, batch_size)
-        outputs, state, records = torch.func.functional_call(lifetimes, values, (batch_shape,))
+        lived = torch.func.functional_call(lifetimes, values, (batch_shape,))
     else:
-        outputs, state, records = torch.vmap(
-            lambda values: torch.func.functional_call(lifetimes, values, ((batch_size,), False))
-        )(values)
-    loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
+
+        def live(values: dict[str, Tensor]) -> Any:
+            return torch.func.functional_call(lifetimes, values, ((batch_size,), False))
+
+        lived = torch.vmap(live)(values)
+    outputs, rewards, state, records = lived
+    if isinstance(task, SupervisedTask):
+        assert episode is not None
+        loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
+    else:
+        metric = rewards.sum(-2)
+        loss = -metric
     return Rollout(outputs, loss, metric, episode, state, records)
 
 
 class _Lifetimes(nn.Module):
     """The loop as a module, so that one `functional_call` replaces the parameters for all of its steps."""
 
-    def __init__(self, agent: Agent, inputs: Tensor, birth: Mapping[str, Tensor], record: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        task: Task,
+        episode: Episode | None,
+        world: Any,
+        first: Tensor,
+        birth: Mapping[str, Tensor],
+        record: tuple[str, ...],
+    ) -> None:
         super().__init__()
-        self.agent, self.inputs, self.birth, self.record = agent, inputs, birth, record
+        self.agent, self.task, self.birth, self.record = agent, task, birth, record
+        self.episode, self.world, self.first = episode, world, first
 
-    def forward(self, batch_shape: tuple[int, ...], remember: bool = True) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """Live all T steps; time comes after the population in everything returned."""
-        agent = self.agent
-        state = agent.initial_state(batch_shape, self.birth, len(self.inputs) if remember else None)
+    def forward(
+        self, batch_shape: tuple[int, ...], remember: bool = True
+    ) -> tuple[Tensor, Tensor, State, dict[str, Tensor]]:
+        """Live all T steps: outputs, rewards of a closed loop, state, records; time comes after the population."""
+        agent, task, steps = self.agent, self.task, self.task.horizon
+        state = agent.initial_state(batch_shape, self.birth, steps if remember else None)
+        world, observation = self.world, self.first
         outputs: list[Tensor] = []
+        rewards: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
-        for observation in self.inputs:
+        for step in range(1, steps + 1):
             seen: dict[str, Tensor] | None = {} if self.record else None
             output, state = agent(observation.expand(*batch_shape, -1), state, seen)
             outputs.append(output)
             for name, values in kept.items():
-                values.append((seen or {})[name])
+                values.append((seen or {})[name].detach())
+            if self.episode is None:
+                world, observation, reward, *_ = task.step(world, task.action(output))
+                rewards.append(reward)
+            elif step < steps:
+                observation = self.episode.inputs[step]
         time = len(batch_shape) - 1
         records = {name: torch.stack(values, time) for name, values in kept.items()}
-        return torch.stack(outputs, time), state, records
+        total = torch.stack(rewards, time) if rewards else outputs[0].new_zeros(())
+        return torch.stack(outputs, time), total, state, records
 
 
 def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:
@@ -111,7 +140,9 @@ def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:
         ("outputs", agent.output_size, task.output_size),
     ):
         if mine != its:
-            raise UsageError(f"the agent was made for {mine} {what} and {type(task).__name__} has {its}: they must agree")
+            raise UsageError(
+                f"the agent was made for {mine} {what} and {type(task).__name__} has {its}: they must agree"
+            )
     if unknown := set(record) - set(agent.recordable()):
         raise UsageError(f"cannot record {sorted(unknown)[0]!r}: choose from {', '.join(agent.recordable())}")
 

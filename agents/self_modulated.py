@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -10,16 +11,19 @@ from torch import Tensor, nn
 
 from agents.agent import Agent, State
 from agents.cells import Activation, Cell
-from agents.fast_weights import DenseFastWeights, FastWeights
 from agents.fast_history import FastHistory, chunk_size
-from agents.layers import PlasticLinear, Plasticity, with_ones
+from agents.fast_weights import DenseFastWeights, FastWeights
+from agents.layers import Plasticity, PlasticLinear, with_ones
 from agents.rules import Outer, Rule, Signals
+from plastic_envs.checks import check_bool, check_choice, check_float, check_int
 from plastic_envs.errors import UsageError
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """Sizes and options of a self-modulated network; the defaults are the paper's.
+
+    To freeze the slow weights as drawn, search the other parameters only: the patterns "*.plasticity" and "rule.*".
 
     Attributes:
         hidden: Units H of the embedding and of the recurrent layer.
@@ -33,7 +37,6 @@ class NetworkOptions:
         clip: Limit of each fast weight, or no limit.
         inner_loss_mean: The self-generated loss of an episode, or as in the authors' program its mean over the batch,
             which makes the rule depend on the batch size.
-        freeze_slow: Leave the slow weights as drawn; only plasticity and rule are searched.
     """
 
     hidden: int = 128
@@ -46,23 +49,20 @@ class NetworkOptions:
     layer_norm: bool = False
     clip: float | None = None
     inner_loss_mean: Literal["episode", "batch"] = "episode"
-    freeze_slow: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
-        checks = {
-            "hidden": (isinstance(self.hidden, int) and self.hidden > 0, "a whole number above 0"),
-            "rate": (self.rate >= 0, "a number of at least 0"),
-            "decay": (0 <= self.decay <= 1, "between 0 and 1"),
-            "max_norm": (self.max_norm > 0, "a number above 0"),
-            "plasticity": (self.plasticity in get_args(Plasticity), f"one of {', '.join(get_args(Plasticity))}"),
-            "spare_outputs": (isinstance(self.spare_outputs, int) and self.spare_outputs >= 0, "a whole number from 0"),
-            "clip": (self.clip is None or self.clip > 0, "a number above 0, or null for no limit"),
-            "inner_loss_mean": (self.inner_loss_mean in ("episode", "batch"), "'episode' or 'batch'"),
-        }
-        for name, (fine, allowed) in checks.items():
-            if not fine:
-                raise UsageError(f"{name}={getattr(self, name)!r}: it must be {allowed}")
+        check_int("hidden", self.hidden, low=1)
+        check_float("rate", self.rate, low=0)
+        check_float("decay", self.decay, low=0, high=1)
+        check_float("max_norm", self.max_norm, low=1e-9)
+        check_bool("modulation", self.modulation)
+        check_choice("plasticity", self.plasticity, get_args(Plasticity))
+        check_int("spare_outputs", self.spare_outputs, low=0)
+        check_bool("layer_norm", self.layer_norm)
+        if self.clip is not None:
+            check_float("clip", self.clip, low=0)
+        check_choice("inner_loss_mean", self.inner_loss_mean, ("episode", "batch"))
 
 
 class SelfModulatedNetwork(Agent):
@@ -95,9 +95,7 @@ class SelfModulatedNetwork(Agent):
         generator = torch.Generator().manual_seed(seed)
 
         def layer(inputs: int, units: int, biases: int, scale: float) -> PlasticLinear:
-            return PlasticLinear(
-                inputs, units, biases=biases, scale=scale, plasticity=plasticity, generator=generator
-            )
+            return PlasticLinear(inputs, units, biases=biases, scale=scale, plasticity=plasticity, generator=generator)
 
         self.encode = layer(observation_size, hidden, 1, 1 / math.sqrt(hidden))
         self.cell = layer(2 * hidden, width, 2, cell.gain / math.sqrt(width))
@@ -105,9 +103,6 @@ class SelfModulatedNetwork(Agent):
         self.norm_gain = nn.Parameter(torch.ones(hidden)) if options.layer_norm else None
         self.norm_bias = nn.Parameter(torch.zeros(hidden)) if options.layer_norm else None
         self.loss_weight = nn.Parameter(torch.ones(outputs)) if "error" in rule.needs else None
-        if options.freeze_slow:
-            for part in self.layers().values():
-                part.weight.requires_grad_(False)
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The plastic layers by name, input to output."""
@@ -257,8 +252,8 @@ class SelfModulatedNetwork(Agent):
                     pre,
                     posts[name],
                     errors.get(name),
-                    read_weight=lambda name=name, layer=layer: layer.weight.unsqueeze(-3) + fast.matrix(name),
-                    read_fast=lambda name=name: fast.matrix(name),
+                    read_weight=partial(_weight, layer, fast, name),
+                    read_fast=partial(fast.matrix, name),
                 )
             )
             changes[name] = change
@@ -275,14 +270,19 @@ class SelfModulatedNetwork(Agent):
             record |= {"rate": rate, "decay": decay, "norm": square_norm.sqrt()}
 
 
+def _weight(layer: PlasticLinear, fast: FastWeights, name: str) -> Tensor:
+    """W + F."""
+    return layer.weight.unsqueeze(-3) + fast.matrix(name)
+
+
 def _apply(name: str, layer: PlasticLinear, fast: FastWeights | None, pre: Tensor) -> Tensor:
-    """pre (W + F)."""
+    """Pre (W + F)."""
     slow = pre @ layer.weight
     return slow if fast is None else slow + fast.read(name, pre)
 
 
 def _send_back(name: str, layer: PlasticLinear, fast: FastWeights, post: Tensor, rows: int) -> Tensor:
-    """post (W + F)ᵀ for the first `rows` inputs."""
+    """Post (W + F)ᵀ for the first `rows` inputs."""
     return post @ layer.weight[..., :rows, :].transpose(-1, -2) + fast.read_back(name, post, rows)
 
 

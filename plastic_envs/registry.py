@@ -42,6 +42,10 @@ class Registry(Mapping[str, Row]):
             f"unknown {self.kind} {name!r}: choose from {', '.join(self._rows)}, or name your own as module:Name{hint}"
         )
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the package itself has a row of this name; a user's `module:Name` has none."""
+        return name in self._rows
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
 

@@ -10,7 +10,9 @@ RULES = Registry(
         "gradient": Row("agents.rules.gradient:Gradient", "gradient of a self-generated loss, one step back (Duan)"),
         "none": Row("agents.rules.none:NoPlasticity", "no plasticity: an ordinary RNN or LSTM"),
         "none-wide": Row(
-            "agents.rules.none:NoPlasticity", "no plasticity, 1.5 times the hidden units: Duan's control", {"width": 1.5}
+            "agents.rules.none:NoPlasticity",
+            "no plasticity, 1.5 times the hidden units: Duan's control",
+            {"width": 1.5},
         ),
     },
 )

@@ -65,7 +65,7 @@ class Rule(nn.Module):
     """Whether biases change too (their presynaptic signal is then 1)."""
 
     rank_one: ClassVar[bool] = False
-    """Whether `change` always returns an `Outer` and reads neither `weight` nor `fast`: rollouts then form no matrix."""
+    """Whether `change` always gives an `Outer` and reads neither `weight` nor `fast`: rollouts then form no matrix."""
 
     batched: ClassVar[bool] = False
     """Whether `change` takes parameters with a leading population dimension; otherwise `torch.vmap` provides it."""

@@ -25,7 +25,7 @@ RECORDS = {
 
 
 def replay(trace: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both forms of the fast weights, dense steps and the rollout's, must agree with the trace; the worse is returned."""
+    """Both forms of the fast weights, dense steps and the rollout's, must agree with the trace; the worse counts."""
     dense = _replay(trace, rollout_form=False)
     if not _float(trace, "cfg__weight_clip_nan_means_none"):
         rolled = _replay(trace, rollout_form=True)
@@ -122,7 +122,8 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 def _layer_norm_names(trace: Mapping[str, Any]) -> tuple[str, str]:
     """The arrays of gain and bias: any two vectors that name the layer normalisation."""
-    names = [n for n in trace if "norm" in n and not n.startswith(("cfg__", "grad__", "step__")) or "__ln" in n]
+    names = [n for n in trace if "norm" in n or "__ln" in n]
+    names = [n for n in names if not n.startswith(("cfg__", "grad__", "step__"))]
     gains = [n for n in names if n.endswith(("weight", "gain", "scale", "gamma", "_w", "_g"))]
     biases = [n for n in names if n.endswith(("bias", "shift", "beta", "_b"))]
     if len(gains) != 1 or len(biases) != 1:
@@ -142,7 +143,9 @@ def _float(trace: Mapping[str, Any], name: str) -> float | None:
 def _matrix(trace: Mapping[str, Any], prefix: str, layer: str) -> Tensor:
     """A layer's matrix, weights and bias rows, put together."""
     parts = [_tensor(trace, prefix + part) for part in ROWS[layer]]
-    return torch.cat([part if name.endswith("_w") else part.unsqueeze(-2) for name, part in zip(ROWS[layer], parts, strict=True)], -2)
+    return torch.cat(
+        [part if name.endswith("_w") else part.unsqueeze(-2) for name, part in zip(ROWS[layer], parts, strict=True)], -2
+    )
 
 
 def _split(trace: Mapping[str, Any], prefix: str, matrix: Tensor, parts: tuple[str, ...]) -> dict[str, Tensor]:

@@ -1,0 +1,334 @@
+"""Agents: one mathematics in every form, state that is explicit, files that are safe."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import agents
+from agents.fast_history import FastHistory
+from agents.rules import RULES, Rule, Signal, Signals
+from agents.self_modulated import SelfModulatedNetwork
+from plastic_envs.errors import UsageError
+from plastic_envs.task import Slice, Step, Task
+from plastic_envs.tasks import make_task
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"layer_norm": True},
+    {"modulation": False, "spare_outputs": 0},
+    {"plasticity": "none"},
+    {"plasticity": "neg_uniform", "max_norm": 0.05},
+    {"clip": 0.02},
+    {"inner_loss_mean": "batch"},
+    {"decay": 0.0},
+]
+TASK = make_task("CueReward", n_show=14, n_query=16)  # long enough for several chunks
+
+
+class Oja(Rule):
+    """A user's own rule that reads the matrix and has a coefficient."""
+
+    needs: ClassVar[frozenset[Signal]] = frozenset({"pre", "post", "fast"})
+
+    def __init__(self, strength: float = 0.5) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.tensor(float(strength)))
+
+    def change(self, signals: Signals) -> Tensor:
+        post = signals.post.unsqueeze(-2)
+        return self.strength * post * (signals.pre.unsqueeze(-1) - signals.fast * post)
+
+
+def make(rule: str = "hebbian", cell: str = "rnn", **options: Any) -> SelfModulatedNetwork:
+    agent = agents.make_for(TASK, rule=rule, cell=cell, hidden=7, seed=3, **options).double()
+    assert isinstance(agent, SelfModulatedNetwork)
+    return agent
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def episode(size: int = 4) -> Any:
+    return TASK.sample(size, generator()).map(lambda x: x.double() if x.is_floating_point() else x)
+
+
+def step_by_step(agent: agents.Agent, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    outputs = []
+    for observation in inputs:
+        output, state = agent(observation, state)
+        outputs.append(output)
+    return torch.stack(outputs), state
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cell", list(agents.CELLS))
+@pytest.mark.parametrize("rule", ["hebbian", "gradient"])
+def test_rollout_equals_single_steps_with_dense_weights(rule: str, cell: str, options: dict[str, Any]) -> None:
+    agent, lived = make(rule, cell, **options), episode()
+    parameters = dict(agent.named_parameters())
+    outputs, state = step_by_step(agent, lived.inputs)
+    expected = torch.autograd.grad(TASK.loss(outputs, lived).mean(), list(parameters.values()), allow_unused=True)
+
+    result = agents.rollout(agent, TASK, 4, generator(), episode=lived)
+    assert isinstance(result.state["fast"], FastHistory) == ("clip" not in options)
+    found = torch.autograd.grad(result.loss.mean(), list(parameters.values()), allow_unused=True)
+    torch.testing.assert_close(result.outputs, outputs, rtol=1e-9, atol=1e-11)
+    for name, mine, theirs in zip(parameters, found, expected, strict=True):
+        assert (mine is None) == (theirs is None), name
+        if mine is not None:
+            torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-11, msg=name)
+    closed = agent.close_state(result.state)
+    for name, matrix in state["fast"].items():
+        torch.testing.assert_close(closed["fast"][name], matrix, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+def test_final_matrices_of_a_started_history_carry_gradients(chunk: int) -> None:
+    agent, lived = make("gradient"), episode()
+    begin = {name: torch.randn_like(x).mul_(0.1) for name, x in agent.initial_state((4,))["fast"].items()}
+
+    def total(remember: bool) -> list[Tensor]:
+        start = {name: x.clone().requires_grad_() for name, x in begin.items()}
+        state = agent.initial_state((4,)) | {"fast": start}
+        if remember:
+            state["fast"] = FastHistory(agent.layers(), start, (4,), chunk)
+        outputs, state = step_by_step(agent, lived.inputs[:11], state)
+        final = agent.close_state(state)["fast"]
+        loss = outputs.square().sum() + sum(x.sin().sum() for x in final.values())
+        return list(torch.autograd.grad(loss, [*start.values(), *agent.parameters()]))
+
+    for mine, theirs in zip(total(True), total(False), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("cell", list(agents.CELLS))
+@pytest.mark.parametrize("rule", [*RULES, "tests.test_agents:Oja"])
+def test_population_equals_each_individual_alone_and_vmap(rule: str, cell: str) -> None:
+    agent, lived = make(rule, cell), episode()
+    population = {n: p.detach() + 0.1 * torch.randn(3, *p.shape, dtype=p.dtype) for n, p in agent.named_parameters()}
+    with torch.no_grad():
+        together = agents.rollout(agent, TASK, 4, generator(), parameters=population, episode=lived)
+        agent.batched = False
+        mapped = agents.rollout(agent, TASK, 4, generator(), parameters=population, episode=lived)
+        for i in range(3):
+            alone = agents.rollout(
+                agent, TASK, 4, generator(), parameters={n: p[i] for n, p in population.items()}, episode=lived
+            )
+            torch.testing.assert_close(together.outputs[i], alone.outputs, rtol=1e-9, atol=1e-11)
+            torch.testing.assert_close(mapped.loss[i], alone.loss, rtol=1e-9, atol=1e-11)
+    assert together.loss.shape == (3, 4)
+
+
+def test_gradient_rule_is_the_derivative_of_the_self_generated_loss() -> None:
+    agent = make("gradient", "lstm", layer_norm=True, decay=0.0, max_norm=1e9, modulation=False, plasticity="none")
+    observation = torch.randn(4, TASK.observation_size, dtype=torch.float64)
+    state = agent.initial_state((4,))
+    state |= {key: torch.randn_like(state[key]) for key in ("hidden", "memory")}
+    state["fast"] = {name: torch.randn_like(x).mul_(0.1).requires_grad_() for name, x in state["fast"].items()}
+    record: dict[str, Tensor] = {}
+    _, after = agent(observation, state, record)
+    assert agent.loss_weight is not None
+    inner = (record["raw_output"] * agent.loss_weight).square().mean(-1).sum()
+    for name, by_autograd in zip(state["fast"], torch.autograd.grad(inner, list(state["fast"].values())), strict=True):
+        change = (after["fast"][name] - state["fast"][name]) / agent.options.rate
+        torch.testing.assert_close(change, by_autograd, rtol=1e-8, atol=1e-10)
+
+
+def test_norm_of_the_change_is_limited() -> None:
+    agent = make(max_norm=0.01, decay=0.0, modulation=False, plasticity="none")
+    state = agent.initial_state((4,))
+    _, after = agent(torch.randn(4, TASK.observation_size, dtype=torch.float64), state)
+    square = sum(x.square().sum((1, 2)) for x in after["fast"].values())
+    torch.testing.assert_close(square.sqrt(), torch.full((4,), 0.01 * agent.options.rate, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("rule", ["hebbian", "gradient"])
+def test_silent_network_has_finite_gradients(rule: str) -> None:
+    agent, lived = make(rule), episode()
+    with torch.no_grad():
+        for layer in agent.layers().values():
+            layer.weight.zero_()
+    agents.rollout(agent, TASK, 4, generator(), episode=lived).loss.mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in agent.parameters())
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_one_agent_lives_as_a_batch_of_one_and_newborn_as_none(rule: str) -> None:
+    agent, inputs = make(rule), episode(1).inputs[:5]
+    outputs, state = step_by_step(agent, inputs)
+    single, single_state = step_by_step(agent, inputs[:, 0])
+    torch.testing.assert_close(single, outputs[:, 0])
+    torch.testing.assert_close(single_state["hidden"], state["hidden"][0])
+    explicit, _ = step_by_step(agent, inputs, agent.initial_state((1,)))
+    assert torch.equal(explicit, outputs)
+
+
+def test_a_state_handed_in_is_not_changed() -> None:
+    agent, inputs = make(), episode().inputs
+    _, state = step_by_step(agent, inputs[:3])
+    before = {name: x.clone() for name, x in state["fast"].items()}
+    agent(inputs[3], state)
+    assert all(torch.equal(before[name], x) for name, x in state["fast"].items())
+
+
+def test_what_is_recorded_is_what_happened() -> None:
+    agent, lived = make(cell="lstm"), episode()
+    names = agent.recordable()
+    result = agents.rollout(agent, TASK, 4, generator(), episode=lived, record=names)
+    state = None
+    for t, observation in enumerate(lived.inputs):
+        seen: dict[str, Tensor] = {}
+        _, state = agent(observation, state, seen)
+        assert set(seen) == set(names)
+        for name in names:
+            torch.testing.assert_close(result.records[name][t], seen[name].detach(), rtol=1e-8, atol=1e-11)
+
+
+def test_the_modulator_sets_rate_and_decay() -> None:
+    agent, lived = make(rate=0.2, decay=0.05), episode()
+    result = agents.rollout(agent, TASK, 4, generator(), episode=lived, record=["rate", "decay", "raw_output"])
+    factor = 2 * result.records["raw_output"][..., -1].sigmoid()
+    torch.testing.assert_close(result.records["rate"], 0.2 * factor)
+    torch.testing.assert_close(result.records["decay"], 0.05 * factor)
+
+
+def test_a_rollout_is_freed_without_the_garbage_collector() -> None:
+    import gc
+    import weakref
+
+    agent, lived = make("gradient"), episode()
+    gc.disable()
+    try:
+        result = agents.rollout(agent, TASK, 4, generator(), episode=lived)
+        node = weakref.ref(result.state["fast"]._chunks["cell"].pairs)
+        result.loss.mean().backward()
+        del result
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+@pytest.mark.parametrize("cell", list(agents.CELLS))
+def test_save_and_load(rule: str, cell: str, tmp_path: Path) -> None:
+    agent = agents.make(5, 2, rule=f"{rule},rate=0.2", cell=cell, hidden=6, seed=1, layer_norm=True)
+    agents.save(agent, tmp_path)
+    other = agents.load(tmp_path)
+    observation = torch.randn(3, 5)
+    assert torch.equal(agent(observation)[0], other(observation)[0])
+    assert other.config == agent.config
+
+
+def test_seed_makes_the_agent() -> None:
+    first, same, other = (agents.make(5, 2, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.encode.weight, same.encode.weight)
+    assert not torch.equal(first.encode.weight, other.encode.weight)
+
+
+def test_a_rule_named_by_a_file_is_not_imported_unless_trusted(tmp_path: Path) -> None:
+    name = "tests.test_agents:Oja"
+    agents.save(agents.make(5, 2, rule=f"{name},strength=0.25", hidden=4), tmp_path)
+    with pytest.raises(UsageError, match=r"tests\.test_agents:Oja.*trust"):
+        agents.load(tmp_path)
+    loaded = agents.load(tmp_path, trust=[name])
+    assert loaded.rule.strength.item() == 0.25
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / "agent.json").unlink(), "agent.json is missing"),
+        (lambda folder: (folder / "agent.json").write_text("{"), "damaged"),
+        (lambda folder: (folder / "agent.json").write_text(json.dumps({"format": 99, "agent": {}})), "format 99"),
+        (lambda folder: (folder / "agent.safetensors").write_bytes(b"no"), "does not hold"),
+        (lambda folder: (folder / "agent.safetensors").unlink(), "does not hold"),
+        (lambda folder: agents.save(agents.make(5, 3), folder / "x"), None),
+    ],
+)
+def test_damaged_agents_are_refused_in_one_sentence(damage: Any, says: str | None, tmp_path: Path) -> None:
+    agents.save(agents.make(5, 2, hidden=4), tmp_path)
+    damage(tmp_path)
+    if says is None:  # weights of another agent
+        (tmp_path / "x" / "agent.safetensors").replace(tmp_path / "agent.safetensors")
+        says = "does not hold"
+    with pytest.raises(UsageError, match=says) as caught:
+        agents.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"rule": "hebian"}, "unknown rule 'hebian'.*did you mean 'hebbian'"),
+        ({"cell": "gru"}, "unknown cell 'gru'"),
+        ({"hidden": 0}, "hidden must be .* at least 1, not 0"),
+        ({"hidden": "many"}, "hidden must be .* not 'many'"),
+        ({"rate": -1}, "rate must be .* not -1"),
+        ({"decay": 2}, "decay must be a number from 0 to 1, not 2"),
+        ({"plasticity": "full"}, "plasticity must be one of .*neg_uniform.* not 'full'"),
+        ({"size": 3}, "unknown option 'size'"),
+        ({"rule": "hebbian,strength=3"}, "unknown option 'strength'"),
+        ({"rule": "tests.test_agents:Nothing"}, "has no 'Nothing'"),
+        ({"rule": "tests.test_agents:make"}, "not a subclass"),
+        ({"rule": "no_such_module:X"}, "no module 'no_such_module'"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        agents.make(5, 2, **wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_sizes_and_records_are_refused() -> None:
+    with pytest.raises(UsageError, match="made for 5 observations"):
+        agents.rollout(agents.make(5, 1), TASK, 2, generator())
+    with pytest.raises(UsageError, match="cannot record 'mood'"):
+        agents.rollout(make(), TASK, 2, generator(), record=["mood"])
+    with pytest.raises(UsageError, match="observation has 3 numbers"):
+        agents.make(5, 1)(torch.zeros(3))
+
+
+def test_control_is_wider() -> None:
+    assert agents.make(5, 2, rule="none-wide", hidden=8).options.hidden == 12
+    assert "fast" not in agents.make(5, 2, rule="none").initial_state((1,))
+
+
+class Walk(Task):
+    """A closed loop: the action moves a point on a line, and the reward is minus its distance from 0."""
+
+    horizon, output_size, action_kind, metric_kind = 5, 1, "box", "reward"
+    slices: ClassVar = {"place": Slice(0, 1, (1,))}
+
+    def reset(self, batch_size: int, generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        place = torch.rand(batch_size, 1, generator=generator, dtype=torch.float64)
+        return (place, torch.zeros(batch_size)), place
+
+    def step(self, state: tuple[Tensor, Tensor], action: Tensor) -> Step:
+        place, time = state[0] + action, state[1] + 1
+        reward = -place.abs().squeeze(-1)
+        return Step((place, time), place, reward, time >= self.horizon, reward, time > 0)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_closed_loop_population_lives_in_its_own_worlds(batched: bool) -> None:
+    task = Walk()
+    agent = agents.make_for(task, hidden=5).double()
+    agent.batched = batched
+    population = {n: p.detach() + 0.1 * torch.randn(3, *p.shape, dtype=p.dtype) for n, p in agent.named_parameters()}
+    with torch.no_grad():
+        together = agents.rollout(agent, task, 4, generator(), parameters=population)
+        for i in range(3):
+            place, _ = task.reset(4, generator())[0]
+            alone = {n: p[i] for n, p in population.items()}
+            total, state = torch.zeros(4, dtype=torch.float64), None
+            for _ in range(task.horizon):
+                output, state = torch.func.functional_call(agent, alone, (place, state))
+                place = place + output
+                total -= place.abs().squeeze(-1)
+            torch.testing.assert_close(together.metric[i], total)
+            torch.testing.assert_close(together.loss[i], -total)
