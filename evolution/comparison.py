@@ -21,7 +21,7 @@ from evolution.results import RunProgress
 from evolution.run_folder import RunFolder, versions
 from evolution.settings import RunSettings
 from evolution.training import train
-from evolution.verdicts import METHOD, verdicts
+from evolution.verdicts import METHOD, headline, verdicts
 from evolution.workers import Report, run_isolated
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
@@ -91,7 +91,7 @@ def comparison_text(experiment: Experiment) -> str:
     """Every task's table with its verdicts, in Markdown."""
     parts = []
     for summary in experiment.summaries:
-        lines = [f"- {text}" for text in verdicts(summary)]
+        lines = [f"- {text}" for text in (headline(summary), *verdicts(summary))]
         parts.append("\n".join([tables.markdown(summary), *lines]).rstrip() + "\n")
     return "\n".join([*parts, METHOD, ""])
 

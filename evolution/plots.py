@@ -25,6 +25,8 @@ _OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6A3D9A")
 _STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 _MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 _REFERENCE = "#7A7A7A"
+DPI = 150
+"""Of the PNG files."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -142,7 +144,7 @@ def sample_episode(task: SupervisedTask, sample: Sample, path: Path) -> None:
 
 def _save(canvas: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(path, dpi=150, metadata={"Software": None})  # no version inside: the same figure, the same file
+    canvas.savefig(path, dpi=DPI, metadata={"Software": None})  # no version inside: the same figure, the same file
 
 
 def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:

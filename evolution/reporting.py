@@ -72,8 +72,10 @@ def report(folder: str | Path, *, trust: Collection[str] = ()) -> Path:
 
 def _part(experiment: Experiment, summary: Summary, number: int) -> dict[str, Any]:
     """What the template shows of one task."""
+    name, _, options = summary.task.partition(",")
     return {
-        "task": summary.task,
+        "name": name,
+        "options": options.replace(",", ", "),
         "setting": tables.setting(summary),
         "columns": tables.columns(summary),
         "rows": _rows(summary),
@@ -97,7 +99,7 @@ def _rows(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[str, str]]:
+def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[str, Any]]:
     """Draw the figures that there is something to draw for."""
     from evolution import inside
 
@@ -121,18 +123,25 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
         draw(path)
         title, caption = FIGURES[kind.partition("-")[0]]
         data = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-        images.append({"title": title + of, "caption": caption, "data": data})
+        images.append({"title": title + of, "caption": caption, "data": data, "width": _shown_width(path)})
     return images
 
 
+def _shown_width(path: Path) -> int:
+    """Pixels on the page, the same number to an inch for all figures, so that their letters are of one size."""
+    width = int.from_bytes(path.read_bytes()[16:20], "big")  # where PNG has it
+    return round(width * 96 / int(_plots().DPI))
+
+
 def _lead(experiment: Experiment) -> str:
-    runs = [run for summary in experiment.summaries for cell in summary.cells for run in cell.runs]
+    runs = experiment.runs
     done = sum(run.status == "finished" for run in runs)
-    seeds = len({run.settings.seed for run in runs})
-    return (
-        f"{done} of {len(runs)} {'run' if len(runs) == 1 else 'runs'} finished, over "
-        f"{len({run.settings.task for run in runs})} task(s) and up to {seeds} seed(s)."
-    )
+    tasks, seeds = ({getattr(run.settings, name) for run in runs} for name in ("task", "seed"))
+    return f"{done} of {_count(len(runs), 'run')} finished: {_count(len(tasks), 'task')}, {_count(len(seeds), 'seed')}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _template() -> Any:

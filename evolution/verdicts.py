@@ -116,7 +116,7 @@ def _references(summary: Summary, searcher: str) -> str:
     text = f"Against the reference predictors: {cell.name}, {_score(summary, cell)}, "
     named = {name: f"{name} ({format_number(summary.references[name], summary.metric)})" for name in ranked}
     if not beaten:
-        return f"{text}beats none by more than its interval; the weakest is {named[ahead[-1]]}."
+        return f"{text}beats no one by more than its interval; the weakest of them is {named[ahead[-1]]}."
     text += f"beats {named[beaten[0]]} by more than its interval"
     return text + (f", but not the next better one, {named[ahead[-1]]}." if ahead else ", the strongest of them.")
 

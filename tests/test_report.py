@@ -123,7 +123,7 @@ def test_words_when_they_do_not():
     made = summary({("hebbian", "backprop"): [0.1, 0.3], ("none", "backprop"): [0.28, 0.29]})
     assert "does not separate from no plasticity" in headline(made)
     assert "not separated" in verdicts(made)[0]
-    assert "beats none by more than its interval; the weakest is" in verdicts(made)[-1]
+    assert "beats no one by more than its interval; the weakest of them is" in verdicts(made)[-1]
     assert "no plasticity rule does better" in headline(
         summary({("hebbian", "backprop"): [0.3, 0.31], ("none", "backprop"): [0.28, 0.29]})
     )
