@@ -1,12 +1,14 @@
 """Steps per second of the vector environment, and of Gymnasium's SyncVectorEnv over the single one.
 
 python -m benchmarks.environments [--task CueReward] [--num-envs 1024] [--seconds 3]
-prints a JSON line for each and one with their ratio. One thread.
+prints a JSON line for each, with the best and the median over cycles of an episode and its reset, and one with the
+ratio of the best. One thread.
 """
 
 import argparse
 import functools
 import json
+import statistics
 import time
 from typing import Any
 
@@ -16,20 +18,19 @@ import torch
 import plastic_envs
 
 
-def steps_per_second(envs: gymnasium.vector.VectorEnv[Any, Any, Any], seconds: float) -> float:
-    """The best rate of five stretches of time, sampling and resets included."""
+def steps_per_second(envs: gymnasium.vector.VectorEnv[Any, Any, Any], cycle: int, seconds: float) -> list[float]:
+    """The rate of each cycle of steps, an episode and its reset, that fits in the time; at least one."""
     envs.reset(seed=0)
     envs.action_space.seed(0)
     actions = envs.action_space.sample()
-    best = 0.0
-    for _ in range(5):
-        steps, start, elapsed = 0, time.perf_counter(), 0.0
-        while elapsed < seconds / 5:
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while not rates or time.perf_counter() < end:
+        start = time.perf_counter()
+        for _ in range(cycle):
             envs.step(actions)
-            steps += envs.num_envs
-            elapsed = time.perf_counter() - start
-        best = max(best, steps / elapsed)
-    return best
+        rates.append(cycle * envs.num_envs / (time.perf_counter() - start))
+    return rates
 
 
 def main() -> None:
@@ -41,14 +42,16 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(1)
     n = settings.num_envs
-    single = functools.partial(plastic_envs.TaskEnv, settings.task)
-    rates = {
-        "TaskVectorEnv": steps_per_second(plastic_envs.TaskVectorEnv(settings.task, num_envs=n), settings.seconds),
-        "SyncVectorEnv": steps_per_second(gymnasium.vector.SyncVectorEnv([single] * n), settings.seconds),
-    }
-    for name, rate in rates.items():
-        print(json.dumps({"env": name, "task": settings.task, "num_envs": n, "steps_per_second": round(rate)}))
-    print(json.dumps({"ratio": round(rates["TaskVectorEnv"] / rates["SyncVectorEnv"], 1)}))
+    task = plastic_envs.make_task(settings.task)
+    single = functools.partial(plastic_envs.TaskEnv, task)
+    best = {}
+    for envs in (plastic_envs.TaskVectorEnv(task, num_envs=n), gymnasium.vector.SyncVectorEnv([single] * n)):
+        rates = steps_per_second(envs, task.horizon + 1, settings.seconds)
+        name = type(envs).__name__
+        best[name] = max(rates)
+        line = {"env": name, "task": settings.task, "num_envs": n, "steps_per_second": round(max(rates))}
+        print(json.dumps({**line, "median": round(statistics.median(rates)), "cycles": len(rates)}), flush=True)
+    print(json.dumps({"ratio": round(best["TaskVectorEnv"] / best["SyncVectorEnv"], 1)}))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def layout(parts: Mapping[str, int | tuple[int, ...]], feedback: Collection[str]
 
 
 class Step(NamedTuple):
-    """What `Task.step` returns; B is the batch size, leading population dimensions are allowed where it says ...
+    """What `Task.step` returns; B is the batch size, with leading population dimensions where it says `...`.
 
     `metric` is what tables report, for this step alone; it counts where `metric_mask` is set.
     """

@@ -77,9 +77,9 @@ class CueReward(SupervisedTask):
         inputs[n_show:, :, -2] = 0
         inputs[:n_show, :, -1] = 0
         inputs[n_show:, :, -1] = 1
-        query = during(torch.arange(self.horizon, device=device) >= n_show, batch_size)
-        loss_mask = query if self.loss_steps == "query" else torch.ones_like(query)
-        return Episode(inputs, targets, loss_mask, query, {"cue": cue})
+        query = torch.arange(self.horizon, device=device) >= n_show  # (T,)
+        loss_steps = query if self.loss_steps == "query" else torch.ones_like(query)
+        return Episode(inputs, targets, during(loss_steps, batch_size), during(query, batch_size), {"cue": cue})
 
     def echo(self, episode: Episode) -> Tensor:
         """Answer with the reward in the input: right while cues are shown, 0 while they are queried."""

@@ -100,10 +100,10 @@ class FewShotRegression(SupervisedTask):
         noise = torch.randn(self.horizon, batch_size, generator=generator, device=device)
         shown = (y + self.noise * noise) * train.unsqueeze(1)  # (T, B)
         flag = train.unsqueeze(1).expand(-1, batch_size)
-        test_mask = during(~train, batch_size)
-        loss_mask = test_mask if self.loss_steps == "test" else torch.ones_like(test_mask)
+        loss_steps = ~train if self.loss_steps == "test" else torch.ones_like(train)
         inputs = torch.cat([x, shown.unsqueeze(-1), flag.unsqueeze(-1)], -1)  # (T, B, n_inputs + 2)
-        return Episode(inputs, y.unsqueeze(-1), loss_mask, test_mask, {})
+        masks = during(loss_steps, batch_size), during(~train, batch_size)
+        return Episode(inputs, y.unsqueeze(-1), *masks, {})
 
     def _linear(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return _random_layer(x, 1, generator).squeeze(-1)
