@@ -55,7 +55,7 @@ class SupervisedTask(Task):
         """Pay for the action at the current step and show the next observation; zeros after the last.
 
         Args:
-            state: from `reset` or the step before; no episode in it may have ended.
+            state: from `reset` or the step before; what episodes that have ended give means nothing.
             action: (..., B, K) numbers for a box, (..., B) classes if discrete.
         """
         episode, time = state
@@ -81,8 +81,9 @@ class SupervisedTask(Task):
     def replace(self, state: SupervisedState, mask: Tensor, fresh: SupervisedState) -> SupervisedState:
         """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order."""
         episode = Episode(**replace_rows(vars(state.episode), mask, vars(fresh.episode), dim=1))
-        time = torch.as_tensor(state.time, device=mask.device).expand(mask.shape)  # (B,)
-        return SupervisedState(episode, time.masked_scatter(mask, torch.as_tensor(fresh.time).expand(mask.shape)))
+        old_time = torch.as_tensor(state.time, device=mask.device).expand(mask.shape)  # (B,)
+        new_time = torch.as_tensor(fresh.time, device=mask.device).expand(fresh.episode.inputs.shape[1])
+        return SupervisedState(episode, old_time.masked_scatter(mask, new_time))
 
     def draw(self, figure: Any, state: SupervisedState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw one of the episodes so far: the inputs by their parts, answers against targets."""
@@ -96,9 +97,8 @@ class SupervisedTask(Task):
         """Loss of every step, not masked: outputs (..., T, B, K) against targets (T, B[, K]) → (..., T, B)."""
         if self.action_kind == "discrete":
             target = targets.expand(outputs.shape[:-1])
-            return functional.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none").view(
-                target.shape
-            )
+            loss = functional.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none")
+            return loss.view(target.shape)
         return mean_square(outputs - targets)
 
     def step_metric(self, action: Tensor, targets: Tensor) -> Tensor:

@@ -153,7 +153,10 @@ class Task(ABC):
 
     @abstractmethod
     def step(self, state: Any, action: Tensor) -> Step:
-        """Advance every episode by one step; `action` is (..., B, K) for a box, (..., B) integers if discrete."""
+        """Advance every episode by one step; `action` is (..., B, K) for a box, (..., B) integers if discrete.
+
+        It may be called while some episodes have ended: what it gives for those means nothing.
+        """
 
     def draw(self, figure: Any, state: Any, index: int, actions: Sequence[Tensor]) -> None:
         """Draw one of the episodes of a state on an empty matplotlib figure, given the actions taken in it so far.
