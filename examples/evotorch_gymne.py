@@ -23,7 +23,7 @@ def main(generations: int = 100, population: int = 40) -> float:
         problem,
         popsize=population,
         center_init=parameters_to_vector(agent.parameters()).detach(),
-        center_learning_rate=0.05,
+        center_learning_rate=0.3,
         stdev_learning_rate=0.1,
         stdev_init=0.05,
     )
