@@ -37,9 +37,9 @@ class Evaluation:
     references: Mapping[str, float] = field(default_factory=dict)
 
 
-def _reference_scores(task: Task, episode: Episode) -> dict[str, Tensor]:
+def _reference_scores(task: Task, episode: Episode | None) -> dict[str, Tensor]:
     """The metric (B,) of each reference predictor, and of the oracle."""
-    if not isinstance(task, SupervisedTask):
+    if episode is None or not isinstance(task, SupervisedTask):
         return {}
     predictors = dict(task.references) | ({"oracle": task.oracle} if task.oracle is not None else {})
     return {name: task.metric(predict(episode), episode) for name, predict in predictors.items()}

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 import agents
 from evolution.checkpoint import load_checkpoint, save_checkpoint, write_atomically, writing
 from evolution.event_log import EventLog
@@ -51,7 +53,8 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file, not a folder")
-        occupied = self.path.is_dir() and any(self.path.iterdir())
+        # A run killed in its first moment leaves at most a half-written config.json.tmp.
+        occupied = self.path.is_dir() and any(item.name != "config.json.tmp" for item in self.path.iterdir())
         if occupied and not self.config.exists():
             raise UsageError(f"{self.path} is not empty and not a run folder (no config.json): choose another folder")
         if occupied and resume:
@@ -114,6 +117,8 @@ class RunFolder:
                 agents.save(agent, temporary)
                 for name in AGENT_FILES:
                     write_atomically(self.path / name, (temporary / name).read_bytes())
+            except SafetensorError as error:  # its word for a failure to write
+                raise OSError(str(error)) from error
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -128,6 +133,11 @@ class RunFolder:
     def write_result(self, result: RunResult) -> None:
         """Write result.json; numbers that are not finite become null."""
         self._write_json(self.result, result.to_json())
+
+    def forget_result(self) -> None:
+        """Remove result.json: the run goes on."""
+        with writing(self.result):
+            self.result.unlink(missing_ok=True)
 
     def read_result(self) -> RunResult | None:
         """The result, None while there is none.

@@ -95,6 +95,7 @@ class _Run:
     def go(self) -> RunResult:
         """From the last checkpoint to the end of the budget, or as far as it goes."""
         self.restore()
+        self.folder.forget_result()
         status: Status = "finished"
         with signals_noted() as signalled:
             try:

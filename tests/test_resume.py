@@ -138,3 +138,7 @@ def test_resuming_a_finished_run_gives_its_result_and_changes_nothing(tmp_path):
 
 def test_resuming_where_nothing_is_starts_the_run(tmp_path):
     assert train(settings(), tmp_path / "a" / "run", resume=True).status == "finished"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.json.tmp").write_text("{")  # killed in its first moment
+    assert train(settings(), tmp_path / "b", resume=True).status == "finished"
+    assert numbers(tmp_path / "b") == numbers(tmp_path / "a" / "run")
