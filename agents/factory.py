@@ -110,7 +110,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         raise UsageError(f"{folder / 'agent.json'} is damaged: {type(error).__name__}: {error}") from None
     if rule_name not in RULES and rule_name not in trust:
         raise UsageError(
-            f"{folder / 'agent.json'} names the rule {rule_name!r}, which is not this package's: if you trust that code, "
+            f"{folder / 'agent.json'} names the rule {rule_name!r}, which is not this package's: to trust that code, "
             f"say trust=[{rule_name!r}]"
         )
     agent = make(**config)

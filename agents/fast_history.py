@@ -11,7 +11,8 @@ through every read and write, so that one gradient buffer a chunk is filled in p
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,33 +33,35 @@ def chunk_size(steps: int) -> int:
     return steps if steps <= 24 else math.ceil(steps / round(steps / 12))
 
 
-class _Pairs:
-    """The remembered pairs of one layer during one chunk of C steps: pre (..., C, B, n), post (..., C, B, m)."""
+@dataclass(frozen=True)
+class _Layer:
+    """A layer's plasticity (..., n, m), and its columns among the remembered activities of all layers."""
 
-    def __init__(self, plasticity: Tensor, batch_shape: tuple[int, ...], size: int) -> None:
-        n, m = plasticity.shape[-2:]
-        lead, batch = batch_shape[:-1], batch_shape[-1]
-        self.pre = plasticity.new_empty(*lead, size, batch, n)
-        self.post = plasticity.new_empty(*lead, size, batch, m)
+    plasticity: Tensor
+    pre: slice
+    post: slice
+
+
+class _Pairs:
+    """The activities of one chunk of C steps (..., C, B, N): every layer's pre first, then every layer's post."""
+
+    def __init__(self, like: Tensor, batch_shape: tuple[int, ...], chunk: int, columns: int) -> None:
+        self.buffer = like.new_empty(*batch_shape[:-1], chunk, batch_shape[-1], columns)
         self.length = 0
 
-    def seen(self) -> tuple[Tensor, Tensor]:
-        """The part that is filled: pre (..., t, B, n) and post (..., t, B, m)."""
-        return self.pre[..., : self.length, :, :], self.post[..., : self.length, :, :]
+    def columns(self, part: slice) -> Tensor:
+        """One side of one layer, at the steps remembered so far: (..., t, B, n) or (..., t, B, m)."""
+        return self.buffer[..., : self.length, :, part]
 
 
-class _Chunk:
-    """One layer's pairs, and the matrix S they add to; no autograd node holds it, so that graphs hold no cycle."""
+class _Start:
+    """One layer's matrix S at the start of a chunk, with what was asked of it and the handles for the answers."""
 
-    def __init__(self, start: Tensor | None, plasticity: Tensor, batch_shape: tuple[int, ...], size: int) -> None:
-        self.start, self.plasticity = start, plasticity
-        self.pairs = _Pairs(plasticity, batch_shape, size)
-        self.pre_handle, self.post_handle = _handle(self.pairs.pre), _handle(self.pairs.post)
-        # what was asked of S; as gradients, the handles bring what to multiply it with
+    def __init__(self, matrix: Tensor, chunk: int) -> None:
+        self.matrix = matrix
         self.queries: list[Tensor] = []
         self.back_queries: list[Tensor] = []
-        if start is not None:
-            self.answers, self.back_answers = _Start.run(start, self.pairs, self.queries, self.back_queries)
+        self.answers, self.back_answers = _Open.run(matrix, chunk, self.queries, self.back_queries)
 
 
 class FastHistory:
@@ -72,78 +75,83 @@ class FastHistory:
         chunk: int,
     ) -> None:
         """Start from the matrices `start` (..., B, n, m), or from zero; fold every `chunk` steps."""
-        self._batch_shape, self._size = batch_shape, chunk
-        self._scale: Tensor | None = None  # D (..., B); None is 1
-        self._chunks: dict[str, _Chunk] = {}
+        self._batch_shape, self._chunk = batch_shape, chunk
+        self._layers: dict[str, _Layer] = {}
+        inputs = sum(layer.inputs + layer.biases for layer in layers.values())
+        pre_end, post_end = 0, inputs
         for name, layer in layers.items():
             assert layer.plasticity is not None
-            self._chunks[name] = _Chunk(start[name] if start else None, layer.plasticity, batch_shape, chunk)
+            pre, post = pre_end, post_end
+            pre_end, post_end = pre + layer.inputs + layer.biases, post + layer.outputs
+            self._layers[name] = _Layer(layer.plasticity, slice(pre, pre_end), slice(post, post_end))
+        self._inputs, self._columns, self._like = inputs, post_end, layer.weight
+        self._begin(start)
 
-    def read(self, layer: str, pre: Tensor) -> Tensor:
-        """The product pre F."""
-        chunk = self._chunks[layer]
-        total = None
-        if chunk.pairs.length:
-            total, chunk.pre_handle, chunk.post_handle = _Read.run(
-                pre, chunk.plasticity, chunk.pre_handle, chunk.post_handle, chunk.pairs
-            )
-        if chunk.start is not None:
-            from_start, chunk.answers = _ReadStart.run(pre, chunk.start.detach(), chunk.answers, chunk.queries)
-            total = from_start if total is None else total + from_start
-        return self._scaled(total, pre, chunk.pairs.post.shape[-1])
+    def _begin(self, start: Mapping[str, Tensor] | None) -> None:
+        """Begin a chunk."""
+        self._starts = {name: _Start(matrix, self._chunk) for name, matrix in (start or {}).items()}
+        self._pairs = _Pairs(self._like, self._batch_shape, self._chunk, self._columns)
+        self._handle = _handle(self._like, self._pairs.buffer.shape)
+        self._scale: Tensor | None = None  # D (..., B); None is 1
 
-    def read_back(self, layer: str, post: Tensor, rows: int) -> Tensor:
-        """The product post Fᵀ over the first `rows` inputs."""
-        chunk = self._chunks[layer]
-        total = None
-        if chunk.pairs.length:
-            total, chunk.pre_handle, chunk.post_handle = _ReadBack.run(
-                post, chunk.plasticity[..., :rows, :], chunk.pre_handle, chunk.post_handle, chunk.pairs
-            )
-        if chunk.start is not None:
-            transposed = chunk.start.detach()[..., :rows, :].transpose(-1, -2)
-            from_start, chunk.back_answers = _ReadStart.run(post, transposed, chunk.back_answers, chunk.back_queries)
-            total = from_start if total is None else total + from_start
-        return self._scaled(total, post, rows)
+    def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:
+        """The sum slow + pre F."""
+        found, start = self._layers[layer], self._starts.get(layer)
+        total = self._read(pre, found.plasticity, found.pre, found.post)
+        if start is not None:
+            answer, start.answers = _ReadStart.run(pre, start.matrix.detach(), start.answers, start.queries)
+            total = answer if total is None else total + answer
+        return self._add(slow, total)
 
-    def _scaled(self, total: Tensor | None, like: Tensor, size: int) -> Tensor:
+    def read_back(self, layer: str, post: Tensor, rows: int, slow: Tensor) -> Tensor:
+        """The sum slow + post Fᵀ over the first `rows` inputs."""
+        found, start = self._layers[layer], self._starts.get(layer)
+        transposed = found.plasticity[..., :rows, :].transpose(-1, -2)
+        total = self._read(post, transposed, found.post, slice(found.pre.start, found.pre.start + rows))
+        if start is not None:
+            turned = start.matrix.detach()[..., :rows, :].transpose(-1, -2)
+            answer, start.back_answers = _ReadStart.run(post, turned, start.back_answers, start.back_queries)
+            total = answer if total is None else total + answer
+        return self._add(slow, total)
+
+    def _read(self, query: Tensor, matrix: Tensor, own: slice, other: slice) -> Tensor | None:
+        if not self._pairs.length:
+            return None
+        total: Tensor
+        total, self._handle = _Read.run(query, matrix, self._handle, self._pairs, own, other)
+        return total
+
+    def _add(self, slow: Tensor, total: Tensor | None) -> Tensor:
         if total is None:
-            return like.new_zeros(*self._batch_shape, size)
-        return total if self._scale is None else total * self._scale.unsqueeze(-1)
+            return slow
+        return slow + total if self._scale is None else torch.addcmul(slow, total, self._scale.unsqueeze(-1))
 
     def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Remember the step's pairs; a full chunk is first folded into the matrices."""
-        if all(chunk.pairs.length == self._size for chunk in self._chunks.values()):
-            for name, full in self._chunks.items():
-                self._chunks[name] = _Chunk(self.matrix(name), full.plasticity, self._batch_shape, self._size)
-            self._scale = None
+        if self._pairs.length == self._chunk:
+            self._begin(self.dense())
         self._scale = 1 - decay if self._scale is None else self._scale * (1 - decay)
-        weight = (rate / self._scale).unsqueeze(-1)
-        for name, change in changes.items():
-            assert isinstance(change, Outer)
-            chunk = self._chunks[name]
-            chunk.pre_handle, chunk.post_handle = _Write.run(
-                change.pre, change.post * weight, chunk.pre_handle, chunk.post_handle, chunk.pairs
-            )
+        pairs: list[Outer] = [change for change in changes.values() if isinstance(change, Outer)]
+        factors = [pair.pre for pair in pairs] + [pair.post for pair in pairs]
+        self._handle = _Write.run(rate / self._scale, self._handle, self._pairs, self._inputs, *factors)
 
     def matrix(self, layer: str) -> Tensor:
         """F itself, formed anew."""
-        chunk = self._chunks[layer]
-        scale = chunk.plasticity.new_ones(self._batch_shape) if self._scale is None else self._scale
-        folded: Tensor = _Fold.run(
-            chunk.start, scale, chunk.plasticity, chunk.pre_handle, chunk.post_handle, chunk.pairs
+        found, start = self._layers[layer], self._starts.get(layer)
+        scale = self._like.new_ones(self._batch_shape) if self._scale is None else self._scale
+        matrix: Tensor = _Fold.run(
+            start and start.matrix, scale, found.plasticity, self._handle, self._pairs, found.pre, found.post
         )
-        return folded
+        return matrix
 
     def dense(self) -> dict[str, Tensor]:
         """All matrices: the public form."""
-        return {name: self.matrix(name) for name in self._chunks}
+        return {name: self.matrix(name) for name in self._layers}
 
 
-def _handle(buffer: Tensor, steps: int | None = None) -> Tensor:
-    """A tensor of the buffer's shape that takes no memory; autograd passes the buffer's gradient along it."""
-    shape = (*buffer.shape[:-3], steps or buffer.shape[-3], *buffer.shape[-2:])
-    return buffer.new_zeros(()).expand(shape)
+def _handle(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """A tensor that takes no memory; autograd passes a gradient of its shape along it."""
+    return like.new_zeros(()).expand(shape)
 
 
 def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
@@ -153,12 +161,12 @@ def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _products_backward(
-    gradient: Tensor, query: Tensor, own: Tensor, matrix: Tensor, own_gradient: Tensor
+    gradient: Tensor, query: Tensor, own: Tensor, matrix: Tensor, to_own: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `_products` by query and matrix; that by `own` is added to `own_gradient` in place."""
+    """Gradients of `_products` by query and matrix; that by `own` is added to `to_own` in place."""
     flat = gradient.flatten(-3, -2)  # (..., tB, j)
     back = (flat @ matrix.transpose(-1, -2)).view(own.shape)  # (..., t, B, i)
-    own_gradient.addcmul_(back, query.unsqueeze(-3))
+    to_own.addcmul_(back, query.unsqueeze(-3))
     to_matrix = (query.unsqueeze(-3) * own).flatten(-3, -2).transpose(-1, -2) @ flat
     return back.mul_(own).sum(-3), to_matrix
 
@@ -169,7 +177,7 @@ def _outer_sum(pre: Tensor, post: Tensor) -> Tensor:
 
 
 class _Node(Function):
-    """An autograd function whose call mypy accepts."""
+    """An autograd function whose call mypy accepts; a gradient that nobody asks for is None."""
 
     @classmethod
     def run(cls, *inputs: Any) -> Any:
@@ -178,96 +186,76 @@ class _Node(Function):
 
 
 class _Read(_Node):
-    """Σ_s ((query∘pre_s) Λ)∘post_s over the pairs remembered so far."""
+    """Σ_s ((query∘own_s) M)∘other_s over the pairs remembered so far.
+
+    With own the pre side and M = Λ it is the product with F, with own the post side and M = Λᵀ that with Fᵀ.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, plasticity: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs
-    ) -> Any:
-        ctx.pre, ctx.post = pairs.seen()
-        products = _products(query, ctx.pre, plasticity)
-        ctx.pairs = pairs
-        ctx.save_for_backward(query, plasticity, products)
+        ctx: Any, query: Tensor, matrix: Tensor, handle: Tensor, pairs: _Pairs, own: slice, other: slice
+    ) -> tuple[Tensor, Tensor]:
+        products = _products(query, pairs.columns(own), matrix)
+        ctx.buffer, ctx.steps, ctx.own, ctx.other = pairs.buffer, pairs.length, own, other
+        ctx.save_for_backward(query, matrix, products)
         ctx.set_materialize_grads(False)
-        return (products * ctx.post).sum(-3), pre_handle.detach(), post_handle.detach()
+        return (products * pairs.columns(other)).sum(-3), handle.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor | None, to_pre: Tensor | None, to_post: Tensor | None) -> Any:
+    def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None) -> Any:
         if gradient is None:
-            return None, None, to_pre, to_post, None
-        query, plasticity, products = ctx.saved_tensors
-        steps = ctx.pre.shape[-3]
-        to_pre = torch.zeros_like(ctx.pairs.pre) if to_pre is None else to_pre
-        to_post = torch.zeros_like(ctx.pairs.post) if to_post is None else to_post
+            return None, None, to_pairs, None, None, None
+        query, matrix, products = ctx.saved_tensors
+        to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
         gradient = gradient.unsqueeze(-3)
-        to_post[..., :steps, :, :].addcmul_(products, gradient)
-        to_query, to_plasticity = _products_backward(
-            gradient * ctx.post, query, ctx.pre, plasticity, to_pre[..., :steps, :, :]
+        seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
+        to_seen[..., ctx.other].addcmul_(products, gradient)
+        to_query, to_matrix = _products_backward(
+            gradient * seen[..., ctx.other], query, seen[..., ctx.own], matrix, to_seen[..., ctx.own]
         )
-        return to_query, to_plasticity, to_pre, to_post, None
-
-
-class _ReadBack(_Node):
-    """Σ_s ((query∘post_s) Λᵀ)∘pre_s: the same with both sides exchanged, for the rows of Λ that are given."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, plasticity: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs
-    ) -> Any:
-        pre, ctx.post = pairs.seen()
-        ctx.pre = pre[..., : plasticity.shape[-2]]
-        products = _products(query, ctx.post, plasticity.transpose(-1, -2))
-        ctx.pairs = pairs
-        ctx.save_for_backward(query, plasticity, products)
-        ctx.set_materialize_grads(False)
-        return (products * ctx.pre).sum(-3), pre_handle.detach(), post_handle.detach()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor | None, to_pre: Tensor | None, to_post: Tensor | None) -> Any:
-        if gradient is None:
-            return None, None, to_pre, to_post, None
-        query, plasticity, products = ctx.saved_tensors
-        steps = ctx.pre.shape[-3]
-        to_pre = torch.zeros_like(ctx.pairs.pre) if to_pre is None else to_pre
-        to_post = torch.zeros_like(ctx.pairs.post) if to_post is None else to_post
-        gradient = gradient.unsqueeze(-3)
-        to_pre[..., :steps, :, : ctx.pre.shape[-1]].addcmul_(products, gradient)
-        to_query, to_transposed = _products_backward(
-            gradient * ctx.pre, query, ctx.post, plasticity.transpose(-1, -2), to_post[..., :steps, :, :]
-        )
-        return to_query, to_transposed.transpose(-1, -2), to_pre, to_post, None
+        return to_query, to_matrix, to_pairs, None, None, None
 
 
 class _Write(_Node):
-    """Remember one step's pair; its gradient is the row that later reads have filled."""
+    """Remember one step's pairs, every post times `weight`; their gradient is the row that later reads have filled."""
 
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, post: Tensor, pre_handle: Tensor, post_handle: Tensor, pairs: _Pairs) -> Any:
-        ctx.step = pairs.length
-        pairs.pre[..., ctx.step, :, :] = pre
-        pairs.post[..., ctx.step, :, :] = post
+    def forward(ctx: Any, weight: Tensor, handle: Tensor, pairs: _Pairs, inputs: int, *factors: Tensor) -> Tensor:
+        activities = torch.cat(factors, -1)  # (..., B, N)
+        row = pairs.buffer[..., pairs.length, :, :]
+        row.copy_(activities)
+        row[..., inputs:] *= weight.unsqueeze(-1)
+        ctx.step, ctx.inputs, ctx.sizes = pairs.length, inputs, [factor.shape[-1] for factor in factors]
         pairs.length += 1
+        ctx.save_for_backward(weight, activities)
         ctx.set_materialize_grads(False)
-        return pre_handle.detach(), post_handle.detach()
+        return handle.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_pre: Tensor | None, to_post: Tensor | None) -> Any:
-        rows = (None if g is None else g[..., ctx.step, :, :] for g in (to_pre, to_post))
-        return *rows, to_pre, to_post, None
+    def backward(ctx: Any, to_pairs: Tensor | None) -> Any:
+        if to_pairs is None:
+            return (None,) * (4 + len(ctx.sizes))
+        weight, activities = ctx.saved_tensors
+        row = to_pairs[..., ctx.step, :, :]
+        to_weight = (row[..., ctx.inputs :] * activities[..., ctx.inputs :]).sum(-1)
+        to_factors = torch.cat([row[..., : ctx.inputs], row[..., ctx.inputs :] * weight.unsqueeze(-1)], -1)
+        return to_weight, to_pairs, None, None, *torch.split(to_factors, ctx.sizes, -1)
 
 
-class _Start(_Node):
-    """Hand out the chunk's first matrix S for reading; its gradient is the sum of all pairs asked and answered."""
+class _Open(_Node):
+    """Hand out a chunk's first matrix S for reading; its gradient is the sum of all pairs asked and answered."""
 
     @staticmethod
-    def forward(ctx: Any, start: Tensor, pairs: _Pairs, queries: list[Tensor], back_queries: list[Tensor]) -> Any:
+    def forward(
+        ctx: Any, matrix: Tensor, chunk: int, queries: list[Tensor], back_queries: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         ctx.queries, ctx.back_queries = queries, back_queries
         ctx.set_materialize_grads(False)
-        # a newborn's first chunk is read once more than it is written, as a full chunk is folded at the next write
-        return _handle(pairs.post, pairs.post.shape[-3] + 1), _handle(pairs.pre, pairs.pre.shape[-3] + 1)
+        *lead, batch, n, m = matrix.shape
+        # a state's own first matrix is read once more than its chunk is written, as that folds at the write after
+        return _handle(matrix, (*lead, chunk + 1, batch, m)), _handle(matrix, (*lead, chunk + 1, batch, n))
 
     @staticmethod
     @once_differentiable
@@ -284,15 +272,16 @@ class _Start(_Node):
 
 
 class _ReadStart(_Node):
-    """query S, or with S transposed query Sᵀ; what S's gradient needs is left in the handle."""
+    """The product query S, or with S transposed query Sᵀ; what S's gradient needs is left in the handle."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, start: Tensor, answers: Tensor, queries: list[Tensor]) -> Any:
-        ctx.step, ctx.start = len(queries), start
+    def forward(
+        ctx: Any, query: Tensor, matrix: Tensor, answers: Tensor, queries: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        ctx.step, ctx.matrix, ctx.shape = len(queries), matrix, answers.shape
         queries.append(query.detach())  # detached, as the list outlives this node in that of S
-        ctx.shape = answers.shape
         ctx.set_materialize_grads(False)
-        return (query.unsqueeze(-2) @ start).squeeze(-2), answers.detach()
+        return (query.unsqueeze(-2) @ matrix).squeeze(-2), answers.detach()
 
     @staticmethod
     @once_differentiable
@@ -302,11 +291,11 @@ class _ReadStart(_Node):
         if answers is None:
             answers = gradient.new_zeros(ctx.shape)
         answers[..., ctx.step, :, : gradient.shape[-1]] = gradient
-        return (ctx.start @ gradient.unsqueeze(-1)).squeeze(-1), None, answers, None
+        return (ctx.matrix @ gradient.unsqueeze(-1)).squeeze(-1), None, answers, None
 
 
 class _Fold(_Node):
-    """D (S + Λ ∘ Σ_s pre_s ⊗ post_s), the matrix at the end of a chunk."""
+    """D (S + Λ ∘ Σ_s pre_s ⊗ post_s), a layer's matrix at the end of a chunk."""
 
     @staticmethod
     def forward(
@@ -314,13 +303,13 @@ class _Fold(_Node):
         start: Tensor | None,
         scale: Tensor,
         plasticity: Tensor,
-        pre_handle: Tensor,
-        post_handle: Tensor,
+        handle: Tensor,
         pairs: _Pairs,
+        pre: slice,
+        post: slice,
     ) -> Tensor:
-        ctx.pre, ctx.post = pairs.seen()
-        ctx.pairs = pairs
-        matrix = _outer_sum(ctx.pre, ctx.post).mul_(plasticity.unsqueeze(-3))
+        ctx.buffer, ctx.steps, ctx.pre, ctx.post = pairs.buffer, pairs.length, pre, post
+        matrix = _outer_sum(pairs.columns(pre), pairs.columns(post)).mul_(plasticity.unsqueeze(-3))
         if start is not None:
             matrix += start
         matrix *= scale[..., None, None]
@@ -331,12 +320,14 @@ class _Fold(_Node):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         scale, plasticity, matrix = ctx.saved_tensors
+        seen = ctx.buffer[..., : ctx.steps, :, :]
+        pre, post = seen[..., ctx.pre], seen[..., ctx.post]
         to_scale = (gradient * matrix).sum((-2, -1)) / scale
         inner = gradient * scale[..., None, None]  # (..., B, n, m)
-        to_plasticity = (_outer_sum(ctx.pre, ctx.post).mul_(inner)).sum(-3)
+        to_plasticity = _outer_sum(pre, post).mul_(inner).sum(-3)
         weighted = inner * plasticity.unsqueeze(-3)
-        to_pre, to_post = torch.zeros_like(ctx.pairs.pre), torch.zeros_like(ctx.pairs.post)
-        steps = ctx.pre.shape[-3]
-        to_pre[..., :steps, :, :] = (ctx.post.transpose(-3, -2) @ weighted.transpose(-1, -2)).transpose(-3, -2)
-        to_post[..., :steps, :, :] = (ctx.pre.transpose(-3, -2) @ weighted).transpose(-3, -2)
-        return inner if ctx.needs_input_grad[0] else None, to_scale, to_plasticity, to_pre, to_post, None
+        to_pairs = torch.zeros_like(ctx.buffer)
+        to_seen = to_pairs[..., : ctx.steps, :, :]
+        to_seen[..., ctx.pre] = (post.transpose(-3, -2) @ weighted.transpose(-1, -2)).transpose(-3, -2)
+        to_seen[..., ctx.post] = (pre.transpose(-3, -2) @ weighted).transpose(-3, -2)
+        return inner if ctx.needs_input_grad[0] else None, to_scale, to_plasticity, to_pairs, None, None, None

@@ -15,11 +15,11 @@ class FastWeights(Protocol):
     Vectors are (..., B, n) on the input and (..., B, m) on the output side, with leading population dimensions.
     """
 
-    def read(self, layer: str, pre: Tensor) -> Tensor:
-        """The product pre F (..., B, m)."""
+    def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:
+        """The sum slow + pre F (..., B, m)."""
 
-    def read_back(self, layer: str, post: Tensor, rows: int) -> Tensor:
-        """The product post Fᵀ for the first `rows` inputs (..., B, rows)."""
+    def read_back(self, layer: str, post: Tensor, rows: int, slow: Tensor) -> Tensor:
+        """The sum slow + post Fᵀ over the first `rows` inputs (..., B, rows)."""
 
     def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
         """F ← (1 − decay) F + rate · plasticity ∘ change for each layer; rate and decay are (..., B)."""
@@ -35,13 +35,13 @@ class DenseFastWeights:
         self._layers, self._clip = layers, clip
         self.matrices = dict(matrices)
 
-    def read(self, layer: str, pre: Tensor) -> Tensor:
-        """The product pre F."""
-        return (pre.unsqueeze(-2) @ self.matrices[layer]).squeeze(-2)
+    def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:
+        """The sum slow + pre F."""
+        return slow + (pre.unsqueeze(-2) @ self.matrices[layer]).squeeze(-2)
 
-    def read_back(self, layer: str, post: Tensor, rows: int) -> Tensor:
-        """The product post Fᵀ over the first `rows` inputs."""
-        return (self.matrices[layer][..., :rows, :] @ post.unsqueeze(-1)).squeeze(-1)
+    def read_back(self, layer: str, post: Tensor, rows: int, slow: Tensor) -> Tensor:
+        """The sum slow + post Fᵀ over the first `rows` inputs."""
+        return slow + (self.matrices[layer][..., :rows, :] @ post.unsqueeze(-1)).squeeze(-1)
 
     def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Decay, add the change, and limit to [−clip, clip]."""

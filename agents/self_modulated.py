@@ -278,12 +278,13 @@ def _weight(layer: PlasticLinear, fast: FastWeights, name: str) -> Tensor:
 def _apply(name: str, layer: PlasticLinear, fast: FastWeights | None, pre: Tensor) -> Tensor:
     """Pre (W + F)."""
     slow = pre @ layer.weight
-    return slow if fast is None else slow + fast.read(name, pre)
+    return slow if fast is None else fast.read(name, pre, slow)
 
 
 def _send_back(name: str, layer: PlasticLinear, fast: FastWeights, post: Tensor, rows: int) -> Tensor:
     """Post (W + F)ᵀ for the first `rows` inputs."""
-    return post @ layer.weight[..., :rows, :].transpose(-1, -2) + fast.read_back(name, post, rows)
+    slow = post @ layer.weight[..., :rows, :].transpose(-1, -2)
+    return fast.read_back(name, post, rows, slow)
 
 
 def _map(state: State, function: Callable[[Tensor], Tensor]) -> State:

@@ -205,7 +205,7 @@ def test_a_rollout_is_freed_without_the_garbage_collector() -> None:
     gc.disable()
     try:
         result = agents.rollout(agent, TASK, 4, generator(), episode=lived)
-        node = weakref.ref(result.state["fast"]._chunks["cell"].pairs)
+        node = weakref.ref(result.state["fast"]._pairs)
         result.loss.mean().backward()
         del result
         assert node() is None
