@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from evolution.cli import main
+from evolution import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"(?:<!-- (\S+) -->\n)?```python\n(.*?)```", README, re.DOTALL)
-SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = re.findall(r"^plastic-envs .*", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("file", "code"), [block for block in PYTHON if block[0]], ids=lambda text: text[:40].strip())
@@ -27,16 +27,15 @@ def test_any_other_program_runs(code):
 def test_its_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     smaller = {"--budget": "64", "--seeds": "2", "--episodes": "64"}
-    for line in SHELL:
+    assert {line.split()[1] for line in COMMANDS} == set(cli.COMMANDS)
+    for line in COMMANDS:
         words = shlex.split(line, comments=True)
-        if words[:1] != ["plastic-envs"]:
-            continue
         for option, value in smaller.items():
             if option in words:
                 words[words.index(option) + 1] = value
         if words[1] in ("train", "compare"):
             words += ["--hidden", "4", "--eval-episodes", "16", "--evals", "1"]
-        assert main(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
+        assert cli.main(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
     assert Path("runs/both/report.html").exists()
 
 
