@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from agents import Agent, rollout
-from evolution.searcher import Searcher, with_parameters
-from evolution.seeding import make_generator
+from evolution import Searcher, make_generator, with_parameters
 from plastic_envs import Task
 
 
