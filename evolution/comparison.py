@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evolution import tables
-from evolution.checkpoint import write_atomically
+from evolution.checkpoint import write_atomically, writing
 from evolution.grid import Grid
 from evolution.plan import PlannedRun, plan_runs
 from evolution.progress import Progress
@@ -122,6 +122,8 @@ class _Index:
         self, folder: Path, grids: Sequence[Grid], planned: Sequence[PlannedRun], command: str, resume: bool
     ) -> None:
         self.folder, self.planned = folder, planned
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, not a folder")
         begun = (folder / INDEX).is_file()
         if begun and not resume:
             raise UsageError(f"{folder} holds a comparison already: continue it with --resume, or name another folder")
@@ -151,7 +153,8 @@ class _Index:
 
     def write(self) -> None:
         """Replace the file in one step."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         entries = [self._entry(place, record.status) for place, record in enumerate(self.records)]
         text = json.dumps({**self.head, "runs": entries}, indent=1) + "\n"
         write_atomically(self.folder / INDEX, text.encode())

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from evolution.checkpoint import writing
 from evolution.inside import RateTrace, Sample
 from evolution.statistics import mean_interval
 from evolution.summary import Cell, Summary
@@ -143,8 +144,9 @@ def sample_episode(task: SupervisedTask, sample: Sample, path: Path) -> None:
 
 
 def _save(canvas: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(path, dpi=DPI, metadata={"Software": None})  # no version inside: the same figure, the same file
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        canvas.savefig(path, dpi=DPI, metadata={"Software": None})  # no version inside: the same figure, the same file
 
 
 def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:

@@ -31,7 +31,8 @@ class Progress:
             )
 
     def update(self, episodes: int, loss: float | None = None) -> None:
-        """Say that `episodes` have been presented in all."""
+        """Say that `episodes` have been presented in all; the last step of a run may go beyond its budget."""
+        episodes = min(episodes, self.total)
         if self._first is None:
             self._first = (time.monotonic(), episodes)
             if self._bar is not None:

@@ -6,6 +6,7 @@
 import contextlib
 import multiprocessing
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -67,10 +68,14 @@ def run_isolated(function: Job, items: Sequence[Any], jobs: int) -> Generator[Ev
                         idle.append(busy.pop(connection)[0])
                 yield Event(index, ended, payload, error)
     finally:
-        for worker in [*idle, *(worker for worker, _ in busy.values())]:
-            worker.connection.close()
-            worker.process.terminate()
+        workers = [*idle, *(worker for worker, _ in busy.values())]
+        for worker in workers:
+            with contextlib.suppress(OSError):
+                worker.connection.send(None)  # after its item it shall stop
+            worker.process.terminate()  # which ends its item
+        for worker in workers:
             worker.process.join()
+            worker.connection.close()  # not before: a worker that reports once more must come to its end
 
 
 def _start(function: Job) -> _Worker:
@@ -91,13 +96,12 @@ def _start(function: Job) -> _Worker:
 
 
 def _work(connection: Connection, function: Job) -> None:
-    """Serve items until the parent closes its end."""
+    """Serve items until the parent says None, or is gone."""
     # Ctrl-C reaches the whole process group: the parent decides, and ends its workers by SIGTERM.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send("ready")
-        while True:
-            item = connection.recv()
+        while (item := connection.recv()) is not None:
             error = None
             try:
                 function(item, lambda payload: connection.send((False, payload, None)))
@@ -105,6 +109,8 @@ def _work(connection: Connection, function: Job) -> None:
                 raise
             except Exception as exception:
                 error = sentence(exception)
+                if not isinstance(exception, UsageError):
+                    traceback.print_exc()
             connection.send((True, None, error))
 
 

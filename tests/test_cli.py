@@ -13,6 +13,7 @@ from agents import CELLS, RULES
 from evolution import PRESETS, SEARCHERS, RunSettings, load_run
 from evolution.cli import COMMANDS, main
 from plastic_envs.tasks import TASKS
+from tests import in_process
 from tests.runs import TASK
 
 TRAIN = f"train {TASK} --hidden 4 --budget 160 --evals 2 --eval-episodes 20 --searcher backprop,batch_size=16"
@@ -98,7 +99,8 @@ def test_evaluate_an_agent_that_was_passed_on(run, tmp_path, capsys):
     assert plastic_envs(f"evaluate --episodes 5 --task {TASK}", tmp_path) == 0
 
 
-def test_compare_then_report(tmp_path, capsys):
+def test_compare_then_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("evolution.comparison.compare", in_process.compare)
     words = f"compare --tasks {TASK} --rules none --searchers backprop,batch_size=16 --seeds 2 --budget 96 --hidden 4"
     words += " --evals 1 --eval-episodes 20 --jobs 1"
     folder = tmp_path / "out"
@@ -157,6 +159,8 @@ WRONG = {
     "compare --preset quick --jobs 0 --out DIR": "jobs must be",
     "compare --tasks CueReward CueReward --rules none --searchers backprop --out DIR": "twice",
     "compare --tasks CueReward --rules none --searchers backprop --out RUN": "is not empty",
+    "compare --tasks CueReward --rules none --searchers backprop --out FILE": "is a file",
+    "compare --tasks CueReward --rules none --searchers backprop --out FILE/below": "cannot write",
     "report MISSING": "neither a comparison",
     "report DAMAGED": "config.json is damaged",
     "reprot RUN": "invalid choice: 'reprot'",
@@ -171,6 +175,7 @@ def test_what_is_wrong_is_said_in_one_line(words, run, tmp_path, capsys):
     for name in ("config.json", "agent.json"):
         (damaged / name).write_text("{nonsense")
     places = {"RUN": run, "MISSING": tmp_path / "missing", "DAMAGED": damaged, "DIR": tmp_path / "new"}
+    places |= {"FILE": run / "config.json", "FILE/below": run / "config.json" / "below"}
     before = {path: os.stat(path).st_mtime_ns for path in run.iterdir()}
     try:
         status = main([str(places.get(word, word)) for word in words.split()])

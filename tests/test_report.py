@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evolution import Grid, RunSettings, compare, report
+from evolution import Grid, RunSettings, report
 from evolution.history import HistoryRow
 from evolution.records import RunRecord, read_experiment
 from evolution.results import RunResult
@@ -17,6 +17,7 @@ from evolution.summary import Summary, summarise
 from evolution.tables import format_interval, markdown
 from evolution.verdicts import headline, verdicts
 from plastic_envs.errors import MissingExtraError, UsageError
+from tests.in_process import compare
 from tests.runs import TASK
 
 IMAGES = "FewShotImageClassification,n_way=2"
@@ -30,7 +31,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "comparison"
-    compare(GRID, folder, jobs=1, command="plastic-envs compare <as it was>")
+    compare(GRID, folder, command="plastic-envs compare <as it was>")
     return report(folder)
 
 

@@ -49,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--out is missing: name a folder for the comparison")
     experiment = compare(grids, args.out, jobs=args.jobs, resume=args.resume, command=_command(args))
     print(comparison_text(experiment), end="")
-    print(f"\nresults.csv and table.md are in {args.out}; plots: plastic-envs report {args.out}", file=sys.stderr)
+    trust = f" --trust {shlex.join(experiment.trust)}" if experiment.trust else ""
+    print(
+        f"\nresults.csv and table.md are in {args.out}; plots: plastic-envs report {args.out}{trust}", file=sys.stderr
+    )
     return 1 if any(run.status == "failed" for run in experiment.runs) else 0
 
 

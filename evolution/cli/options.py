@@ -7,9 +7,12 @@ from typing import Any
 from evolution.settings import RunSettings
 
 HELP = {
-    "budget": "episodes presented to agents",
+    "rule": "plasticity rule, with options as in hebbian,rate=0.2",
+    "cell": "recurrent cell",
     "hidden": "hidden units",
-    "cell": "name of a recurrent cell",
+    "searcher": "searcher, with options as in pgpe,popsize=50",
+    "budget": "episodes presented to agents",
+    "seed": "root of all random streams",
     "eval_episodes": "held-out episodes of an evaluation",
     "evals": "evaluations over the budget",
 }
@@ -24,7 +27,7 @@ def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
             type=int if isinstance(fields[name].default, int) else str,
             default=argparse.SUPPRESS,
             metavar="N" if isinstance(fields[name].default, int) else "NAME",
-            help=f"{HELP.get(name, name)} ({fields[name].default})",
+            help=f"{HELP[name]} ({fields[name].default})",
         )
 
 

@@ -1,0 +1,19 @@
+"""Comparisons without worker processes, for tests that are about something else: a process takes seconds to start."""
+
+import pytest
+
+import evolution
+from evolution.workers import Event
+
+
+def _run_in_process(function, items, jobs):
+    for place, item in enumerate(items):
+        function(item, lambda payload: None)
+        yield Event(place, ended=True)
+
+
+def compare(*args, **options):
+    """`evolution.compare` in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evolution.comparison.run_isolated", _run_in_process)
+        return evolution.compare(*args, **options)
