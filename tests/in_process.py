@@ -6,7 +6,8 @@ import evolution
 from evolution.workers import Event
 
 
-def _run_in_process(function, items, jobs):
+def run_in_process(function, items, jobs):
+    """Stands for `run_isolated`."""
     for place, item in enumerate(items):
         function(item, lambda payload: None)
         yield Event(place, ended=True)
@@ -15,5 +16,5 @@ def _run_in_process(function, items, jobs):
 def compare(*args, **options):
     """`evolution.compare` in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evolution.comparison.run_isolated", _run_in_process)
+        patch.setattr("evolution.comparison.run_isolated", run_in_process)
         return evolution.compare(*args, **options)

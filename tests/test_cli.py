@@ -100,7 +100,7 @@ def test_evaluate_an_agent_that_was_passed_on(run, tmp_path, capsys):
 
 
 def test_compare_then_report(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("evolution.comparison.compare", in_process.compare)
+    monkeypatch.setattr("evolution.comparison.run_isolated", in_process.run_in_process)
     words = f"compare --tasks {TASK} --rules none --searchers backprop,batch_size=16 --seeds 2 --budget 96 --hidden 4"
     words += " --evals 1 --eval-episodes 20 --jobs 1"
     folder = tmp_path / "out"
