@@ -148,7 +148,7 @@ def _find(algorithm: str | Callable[..., SearchAlgorithm]) -> Callable[..., Sear
 
 
 def genetic_algorithm(
-    problem: Problem, *, popsize: int, mutation_stdev: float = 0.05, elitist: bool = True
+    problem: Problem, *, popsize: int, mutation_stdev: float = 0.02, elitist: bool = True
 ) -> GeneticAlgorithm:
     """Mutation only, as in Such et al. 2017 (arXiv:1712.06567, section 3.1), which found crossover no help.
 
