@@ -10,11 +10,12 @@ from typing import Any
 import safetensors.torch
 
 from agents.agent import Agent
-from agents.cells import CELLS
+from agents.cells import CELLS, Cell
 from agents.rules import RULES, Rule
 from agents.self_modulated import NetworkOptions, SelfModulatedNetwork
+from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import format_spec, parse_spec
+from plastic_envs.registry import Registry, check_trusted, construct, format_spec, parse_spec
 from plastic_envs.task import Task
 
 FORMAT = 1
@@ -37,11 +38,12 @@ def make(
     Raises:
         UsageError: a name, an option or its value is not allowed.
     """
+    check_int("observation_size", observation_size, low=1)
+    check_int("output_size", output_size, low=1)
+    check_int("seed", seed, low=0, high=2**63 - 1)
     rule_name, given = parse_spec(rule)
     row = RULES[rule_name]
-    rule_class = RULES.load(rule_name)
-    if not (inspect.isclass(rule_class) and issubclass(rule_class, Rule)):
-        raise UsageError(f"rule {rule_name!r}: {rule_class!r} is not a subclass of agents.Rule")
+    rule_class = _load_class(RULES, rule_name, Rule)
     taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
     of_rule = {key: value for key, value in given.items() if key in taken}
     of_network = {key: value for key, value in given.items() if key not in taken} | options
@@ -53,8 +55,8 @@ def make(
     agent = SelfModulatedNetwork(
         observation_size,
         output_size,
-        rule=rule_class(**of_rule),
-        cell=CELLS.load(cell)(),
+        rule=construct("rule", rule_name, rule_class, of_rule),
+        cell=construct("cell", cell, _load_class(CELLS, cell, Cell), {}),
         options=network,
         seed=seed,
     )
@@ -67,6 +69,18 @@ def make(
         **of_network,
     }
     return agent
+
+
+def _load_class(registry: Registry, name: str, base: type) -> Any:
+    """The class that a name stands for.
+
+    Raises:
+        UsageError: it is not a subclass of `base`.
+    """
+    found = registry.load(name)
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise UsageError(f"{registry.kind} {name!r}: {found!r} is not a subclass of {base.__module__}.{base.__name__}")
+    return found
 
 
 def make_for(task: Task, **settings: Any) -> Agent:
@@ -90,10 +104,10 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
 
     Args:
         folder: Where `save` wrote it.
-        trust: Names `module:Name` of your own rules that the file may name; importing one runs its module.
+        trust: Names `module:Name` of your own rules and cells that the file may name; importing one runs its module.
 
     Raises:
-        UsageError: a file is missing or damaged, or names a rule of a user's own code that is not trusted.
+        UsageError: a file is missing or damaged, or names a user's own code that is not trusted.
     """
     folder = Path(folder)
     try:
@@ -101,19 +115,15 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         if settings["format"] != FORMAT:
             raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")
         config = dict(settings["agent"])
-        rule_name = parse_spec(config["rule"])[0]
+        for key in ("rule", "cell"):
+            check_trusted(folder / "agent.json", config[key], trust)
+        agent = make(**config)
     except FileNotFoundError:
         raise UsageError(f"{folder}: there is no agent here (agent.json is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{folder / 'agent.json'} is damaged: {type(error).__name__}: {error}") from None
-    if rule_name not in RULES and rule_name not in trust:
-        raise UsageError(
-            f"{folder / 'agent.json'} names the rule {rule_name!r}, which is not this package's: to trust that code, "
-            f"say trust=[{rule_name!r}]"
-        )
-    agent = make(**config)
     try:
         weights = safetensors.torch.load_file(folder / "agent.safetensors")
         agent.load_state_dict(weights)

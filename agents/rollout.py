@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
+from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task
@@ -57,19 +58,24 @@ def rollout(
         record: Names from `agent.recordable()` to be kept for every step.
 
     Raises:
-        UsageError: the sizes of agent and task differ, or a recorded name is unknown.
+        UsageError: the sizes of agent, task, episodes or parameters differ, or a name is unknown.
     """
     _check(agent, task, record)
+    check_int("batch_size", batch_size, low=1)
+    population = _population(agent, parameters or {})
     if isinstance(task, SupervisedTask):
         episode = task.sample(batch_size, generator) if episode is None else episode
+        if episode.inputs.shape[:2] != (task.horizon, batch_size):
+            raise UsageError(
+                f"episode has {' × '.join(map(str, episode.inputs.shape[:2]))} steps × episodes, "
+                f"not the task's {task.horizon} × batch_size={batch_size}"
+            )
         world: Any = None
         first = episode.inputs[0]
     else:
         world, first = task.reset(batch_size, generator)
     lifetimes = _Lifetimes(agent, task, episode, world, first, agent.draw_birth(batch_size, generator), tuple(record))
     values = {f"agent.{name}": value for name, value in (parameters or {}).items()}
-    own = dict(agent.named_parameters())
-    population = next((len(v) for n, v in (parameters or {}).items() if v.dim() > own[n].dim()), None)
     if population is None or agent.batched:
         batch_shape = (batch_size,) if population is None else (population, batch_size)
         lived = torch.func.functional_call(lifetimes, values, (batch_shape,))
@@ -131,6 +137,20 @@ class _Lifetimes(nn.Module):
         records = {name: torch.stack(values, time) for name, values in kept.items()}
         total = torch.stack(rewards, time) if rewards else outputs[0].new_zeros(())
         return torch.stack(outputs, time), total, state, records
+
+
+def _population(agent: Agent, parameters: Mapping[str, Tensor]) -> int | None:
+    """The leading dimension P of the given parameters, None if they are those of one individual."""
+    own = dict(agent.named_parameters())
+    if unknown := parameters.keys() - own.keys():
+        raise UsageError(f"the agent has no parameter {sorted(unknown)[0]!r}: choose from {', '.join(own)}")
+    population = next((len(value) for name, value in parameters.items() if value.dim() > own[name].dim()), None)
+    for name, value in parameters.items():
+        shape = own[name].shape
+        if value.shape != shape and (population is None or value.shape != (population, *shape)):
+            wanted = f"{tuple(shape)}, or that behind the same number of individuals for all"
+            raise UsageError(f"parameter {name!r} must have the shape {wanted}, not {tuple(value.shape)}")
+    return population
 
 
 def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, FastWeights
 from agents.layers import Plasticity, PlasticLinear, with_ones
 from agents.rules import Outer, Rule, Signals
-from plastic_envs.checks import check_bool, check_choice, check_float, check_int
+from plastic_envs.checks import check_bool, check_choice, check_float, check_int, check_memory
 from plastic_envs.errors import UsageError
 
 
@@ -92,6 +92,8 @@ class SelfModulatedNetwork(Agent):
         hidden, width = options.hidden, cell.gates * options.hidden
         outputs = output_size + options.spare_outputs + int(options.modulation)
         plasticity = options.plasticity if self.plastic else None
+        n_weights = (observation_size + 1 + outputs) * hidden + (2 * hidden + 2) * width + outputs
+        check_memory(f"hidden={hidden} makes {n_weights:,} weights", 4e-9 * n_weights, "take fewer units")
         generator = torch.Generator().manual_seed(seed)
 
         def layer(inputs: int, units: int, biases: int, scale: float) -> PlasticLinear:
@@ -151,9 +153,10 @@ class SelfModulatedNetwork(Agent):
         self, observation: Tensor, state: State | None = None, record: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, State]:
         """Live one step: observation (..., D) to output (..., K); one change of the fast weights at its end."""
-        if observation.shape[-1] != self.observation_size:
+        if observation.shape[-1:] != (self.observation_size,) or observation.dtype != self.encode.weight.dtype:
             raise UsageError(
-                f"observation has {observation.shape[-1]} numbers: this agent takes {self.observation_size}"
+                f"observation has the shape {tuple(observation.shape)} and {observation.dtype}: this agent takes "
+                f"(..., {self.observation_size}) and {self.encode.weight.dtype}"
             )
         if state is None:
             state = self.initial_state(observation.shape[:-1])
@@ -247,16 +250,16 @@ class SelfModulatedNetwork(Agent):
             pre = pres[name]
             if not self.rule.plastic_biases:
                 pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
-            change = self.rule.change(
-                Signals(
-                    pre,
-                    posts[name],
-                    errors.get(name),
-                    read_weight=partial(_weight, layer, fast, name),
-                    read_fast=partial(fast.matrix, name),
-                )
+            needs = self.rule.needs
+            signals = Signals(
+                pre,
+                posts[name],
+                errors.get(name),
+                read_weight=partial(_weight, layer, fast, name) if "weight" in needs else None,
+                read_fast=partial(fast.matrix, name) if "fast" in needs else None,
             )
-            changes[name] = change
+            changes[name] = change = self.rule.change(signals)
+            _check_change(self.rule, change, pre, posts[name])
             square = change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
             square_norm = square_norm + square
         assert isinstance(square_norm, Tensor)
@@ -268,6 +271,22 @@ class SelfModulatedNetwork(Agent):
         fast.write(changes, limited, decay)
         if record is not None:
             record |= {"rate": rate, "decay": decay, "norm": square_norm.sqrt()}
+
+
+def _check_change(rule: Rule, change: object, pre: Tensor, post: Tensor) -> None:
+    """Refuse what is not a change of a layer with these signals: a user's rule may return anything."""
+    n, m = pre.shape[-1], post.shape[-1]
+    if isinstance(change, Outer):
+        factors = [part.shape[-1] if isinstance(part, Tensor) else part for part in change]
+        fits, what = factors == [n, m], f"Outer of factors {factors[0]} and {factors[1]}"
+    else:
+        matrix = isinstance(change, Tensor) and not rule.rank_one
+        fits = matrix and change.shape[-2:] == (n, m)  # type: ignore[attr-defined]
+        what = f"a tensor {tuple(change.shape)}" if isinstance(change, Tensor) else repr(change)
+    if not fits:
+        allowed = f"Outer of factors (..., {n}) and (..., {m})"
+        allowed += "" if rule.rank_one else f" or a matrix (..., {n}, {m})"
+        raise UsageError(f"the change of rule {type(rule).__name__} must be {allowed}, not {what}")
 
 
 def _weight(layer: PlasticLinear, fast: FastWeights, name: str) -> Tensor:

@@ -25,7 +25,7 @@ from evolution.verdicts import METHOD, headline, verdicts
 from evolution.workers import Report, run_isolated
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import parse_spec
+from plastic_envs.registry import own_code
 
 RESULT_COLUMNS = (
     "task", "rule", "cell", "hidden", "searcher", "seed", "episodes", "env_steps", "metric", "metric_low",
@@ -70,7 +70,7 @@ def compare(
         _run_all(index, jobs)
     finally:
         index.write()
-        experiment = read_experiment(index.folder, own_code(planned))
+        experiment = read_experiment(index.folder, trusted_code(planned))
         write_results(experiment)
         write_atomically(index.folder / "table.md", comparison_text(experiment).encode())
     return experiment
@@ -81,10 +81,10 @@ def check_jobs(jobs: int | None) -> int:
     return len(os.sched_getaffinity(0)) if jobs is None else check_int("jobs", jobs, low=1)
 
 
-def own_code(planned: Sequence[PlannedRun]) -> list[str]:
-    """The tasks and rules of the user's own code, `module:Name`, that were asked for."""
-    names = {parse_spec(spec)[0] for run in planned for spec in (run.settings.task, run.settings.rule)}
-    return sorted(name for name in names if ":" in name)
+def trusted_code(planned: Sequence[PlannedRun]) -> list[str]:
+    """The user's own code, `module:Name`, that was asked for and that run folders therefore name."""
+    specs = {spec for run in planned for spec in (run.settings.task, run.settings.rule, run.settings.cell)}
+    return sorted({name for spec in specs for name in own_code(spec)})
 
 
 def comparison_text(experiment: Experiment) -> str:

@@ -24,7 +24,7 @@ class Evaluation:
     Attributes:
         metric: The task's metric, mean over the episodes.
         interval: 95% percentile bootstrap interval of `metric` over the episodes: how well this evaluation pins down
-            this agent, nothing about other seeds. (nan, nan) where a score is not finite.
+            this agent, nothing about other seeds. (nan, nan) where a score is not finite, or is the only one.
         scores: The metric of each episode (N,).
         loss: The loss, mean over the episodes.
         references: The same metric for the task's reference predictors, and for its oracle, on the same episodes.
@@ -73,10 +73,10 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
         for name, values in (_reference_scores(task, lived.episode) if references else {}).items():
             others.setdefault(name, []).append(values)
     metrics = torch.cat(scores)
-    finite = bool(metrics.isfinite().all())
+    enough = episodes > 1 and bool(metrics.isfinite().all())
     return Evaluation(
         metric=float(metrics.mean()),
-        interval=bootstrap_interval(metrics.numpy()) if finite else (float("nan"), float("nan")),
+        interval=bootstrap_interval(metrics.numpy()) if enough else (float("nan"), float("nan")),
         scores=metrics,
         loss=float(torch.cat(losses).mean()),
         references={name: float(torch.cat(values).mean()) for name, values in others.items()},

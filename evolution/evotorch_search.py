@@ -1,7 +1,6 @@
 """EvoTorch's algorithms as searchers of meta-parameters."""
 
 import inspect
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 from agents import Agent
 from evolution.evotorch_problem import EpisodesProblem  # before anything of evotorch: it keeps the import quiet
 from evolution.searcher import Diverged, Searcher, check_options, with_parameters
-from plastic_envs.checks import check_float, check_int
+from plastic_envs.checks import check_float, check_int, check_memory
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import load_object
 from plastic_envs.task import Task
@@ -77,11 +76,18 @@ class EvoTorchSearcher(Searcher):
         )
         self.problem.ledger = self.ledger
         takes = inspect.signature(make).parameters
+        check_options(name, make, options)
+        if isinstance(options.get("popsize"), int):  # a search distribution cannot move towards the only one of one
+            check_int("popsize", options["popsize"], low=2 if "center_init" in takes else 1)
+        if "operators" in takes and not options.get("operators"):
+            raise UsageError(
+                f"searcher {name!r} needs operators, which have no name: write a function that gives it some, "
+                "as evolution.evotorch_search:genetic_algorithm does, and name that"
+            )
         if "center_init" in takes:
             options["center_init"] = self.problem.initial.clone()
         if "stdev_init" in takes:
             options["stdev_init"] = stdev_init
-        check_options(name, make, options)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "To copy construct from a tensor")  # inside CMAES
             self.algorithm = make(self.problem, **options)
@@ -161,7 +167,7 @@ def genetic_algorithm(
 
 def is_algorithm(target: object) -> bool:
     """Whether `target` is a class of EvoTorch search algorithms."""
-    return isinstance(target, type) and issubclass(target, SearchAlgorithm)
+    return isinstance(target, type) and issubclass(target, SearchAlgorithm) and target is not SearchAlgorithm
 
 
 def check_covariance(name: str, n: int, copies: int) -> None:
@@ -175,6 +181,5 @@ def check_covariance(name: str, n: int, copies: int) -> None:
     gigabytes, seconds = 4 * n * n * (4 + copies) / 1e9, 1.75 * (n / 2000) ** 3
     cost = f"{name} on {n:,} parameters takes some {gigabytes:.2g} GB and {seconds:.2g} s a generation"
     advice = "'snes' or 'cmaes,separable=true' keep a diagonal only, and searched patterns leave parameters out"
-    if gigabytes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9:
-        raise UsageError(f"{cost}, more memory than this machine has: {advice}")
+    check_memory(cost, gigabytes, advice)
     warnings.warn(f"{cost} for its covariance matrix; {advice}", stacklevel=3)

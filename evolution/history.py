@@ -56,7 +56,7 @@ def read_rows(path: Path) -> list[HistoryRow]:
         if tuple(header) != COLUMNS:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
         return [HistoryRow(int(row[0]), int(row[1]), *map(float, row[2:])) for row in rows]
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, csv.Error) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path} is damaged: {error}") from error

@@ -10,7 +10,7 @@ from evolution.results import RunResult
 from evolution.run_folder import RunFolder, load_result, read_json
 from evolution.settings import RunSettings
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import parse_spec
+from plastic_envs.registry import check_trusted
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
@@ -70,18 +70,25 @@ def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
     from evolution.summary import summarise
 
     is_comparison = (folder / INDEX).is_file()
-    if is_comparison:
-        head = read_json(folder / INDEX)
-        settings = head["grids"]
-        runs = [read_run(folder / entry["folder"], entry) for entry in head["runs"]]
-    elif (folder / "config.json").is_file():
-        head = read_json(folder / "config.json")
-        settings = head["settings"]
-        runs = [read_run(folder)]
-        head["command"] = train_command(runs[0].settings)
-    else:
+    path = folder / (INDEX if is_comparison else "config.json")
+    if not path.is_file():
         raise UsageError(f"{folder}: there is neither a comparison ({INDEX}) nor a run (config.json) here")
-    tasks = {spec: open_task(spec, trust) for spec in dict.fromkeys(run.settings.task for run in runs)}
+    head = read_json(path)
+    if head.get("format") != FORMAT:
+        raise UsageError(f"{path}: format {head.get('format')!r} is unknown: this version reads {FORMAT}")
+    try:
+        versions = dict(head["versions"])
+        if is_comparison:
+            runs = [read_run(folder / entry["folder"], entry) for entry in head["runs"]]
+            settings, command = head["grids"], str(head["command"])
+        else:
+            runs = [read_run(folder)]
+            settings, command = head["settings"], train_command(runs[0].settings)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    tasks = {spec: open_task(folder, spec, trust) for spec in dict.fromkeys(run.settings.task for run in runs)}
     metrics = {spec: (task.metric_kind, task.higher_is_better) for spec, task in tasks.items()}
     return Experiment(
         folder,
@@ -89,9 +96,9 @@ def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
         tuple(runs),
         tuple(summarise(runs, metrics)),
         tasks,
-        head["command"],
+        command,
         settings,
-        head["versions"],
+        versions,
         tuple(trust),
     )
 
@@ -109,11 +116,9 @@ def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
     return RunRecord(folder, settings, "interrupted" if history else "waiting", "", history)
 
 
-def open_task(spec: str, trust: Collection[str]) -> Task:
-    """Make a task that a file names; one of a user's own code only if it is trusted."""
-    name = parse_spec(spec)[0]
-    if ":" in name and name not in trust:
-        raise UsageError(f"task {name!r} is code of your own: say --trust {name} to let it run")
+def open_task(where: Path, spec: str, trust: Collection[str]) -> Task:
+    """Make the task that a file in the folder `where` names; a user's own code runs only if it is trusted."""
+    check_trusted(where, spec, trust)
     return make_task(spec)
 
 

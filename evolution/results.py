@@ -4,7 +4,9 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from plastic_envs.checks import check_choice, check_int
 
 Status = Literal["finished", "diverged", "interrupted"]
 
@@ -56,11 +58,23 @@ class RunResult:
         """From result.json, where null stands for a score that is not finite.
 
         Raises:
-            TypeError: a field is missing or unknown.
+            TypeError: a field is missing or unknown, or holds something else.
+            UsageError: the status or a count is none.
         """
         scores = ("metric", "metric_low", "metric_high", "loss")
         nan: dict[str, Any] = {key: math.nan for key in scores if values.get(key, 0) is None}
-        return cls(**{**values, **nan})
+        result = cls(**{**values, **nan})
+        check_choice("status", result.status, get_args(Status))
+        for name in ("episodes", "env_steps", "n_searched"):
+            check_int(name, getattr(result, name), low=0)
+        numbers = [getattr(result, name) for name in (*scores, "seconds", "cpu_seconds")]
+        numbers += [value for value in (result.chance, result.best) if value is not None]
+        if not isinstance(result.references, Mapping):
+            raise TypeError(f"references must be scores by name, not {result.references!r}")
+        for number in [*numbers, *(value for value in result.references.values() if value is not None)]:
+            if not isinstance(number, int | float):
+                raise TypeError(f"a score or a time must be a number, not {number!r}")
+        return result
 
 
 class Clock:

@@ -149,11 +149,11 @@ class RunFolder:
             return None
         try:
             return RunResult.from_json(read_json(self.result))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(f"{self.result} is damaged: {error}") from error
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
-        write_atomically(path, (json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n").encode())
+        write_atomically(path, (json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path} is damaged: it holds no JSON object")
@@ -184,9 +184,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """JSON values with None for every number that is not finite: JSON has no word for those."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -142,13 +142,15 @@ def make_searcher(
     name, given = parse_spec(spec)
     options = {**SEARCHERS[name].options, **given}
     target = SEARCHERS.load(name)
+    if "algorithm" in given and "algorithm" in SEARCHERS[name].options:
+        raise UsageError(f"searcher {name!r} has no option 'algorithm': name another as evotorch.algorithms:Name")
     if not (isinstance(target, type) and issubclass(target, Searcher)):
         options["algorithm"] = target
         target = _adapter_for(name, target)
     check_options(name, target.__init__, options)
     try:
         made = target(task, agent, seed=seed, searched=searched, budget=budget, **options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"searcher {format_spec(name, given)!r}: {' '.join(str(error).split())}") from error
@@ -171,7 +173,8 @@ def check_options(name: str, function: Callable[..., Any], options: dict[str, An
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    common = {"self", "task", "agent", "problem", "seed", "searched", "budget"}
+    common = {"self", "task", "agent", "problem", "center_init", "seed", "searched", "budget"}
+    common |= {"num_interactions", "popsize_max"}  # of EvoTorch: a population that grows with the length of episodes
     known = [key for key in parameters if key not in common]
     for key in options:
         if key not in known:

@@ -12,11 +12,20 @@ MISSING = "–"
 
 def format_number(value: float, metric: Metric, digits: int | None = None) -> str:
     """A score for people: accuracy in percent, others with three significant digits or `digits` decimals."""
+    if abs(value) >= 1e6:  # of a run that is on its way to diverge
+        return f"{value:.3g}"
     if metric == "accuracy":
         return f"{100 * value:.{1 if digits is None else max(digits - 2, 0)}f}%"
     if digits is None:
         digits = 3 if not value or not math.isfinite(value) else max(2 - math.floor(math.log10(abs(value))), 0)
     return f"{value:.{min(digits, 6)}f}"
+
+
+def format_bootstrap(low: float, high: float, metric: Metric) -> str:
+    """The interval of one evaluation, as `"(0.07 to 0.09, 95% bootstrap over episodes)"`."""
+    if math.isnan(low) or math.isnan(high):
+        return "(no interval)"
+    return f"({format_number(low, metric)} to {format_number(high, metric)}, 95% bootstrap over episodes)"
 
 
 def format_interval(interval: Interval, metric: Metric, *, seeds: bool = True) -> str:

@@ -1,6 +1,7 @@
 """Checks of arguments: each returns the value, or raises a `UsageError` that says what is allowed."""
 
 import math
+import os
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -42,3 +43,9 @@ def check_choice(name: str, value: Any, choices: Collection[Choice]) -> Choice:
         if value == choice:
             return choice
     raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_memory(what: str, gigabytes: float, advice: str) -> None:
+    """Refuse what is larger than this machine's memory, before the system ends the process for it."""
+    if gigabytes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9:
+        raise UsageError(f"{what}, more memory than this machine has: {advice}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import Registry, Row
+from plastic_envs.registry import Registry, Row, construct
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -77,7 +77,7 @@ def load_images(source: Any) -> ImageData:
     """
     given = DATA.load(source) if isinstance(source, str) else source
     if callable(given):
-        given = given()
+        given = construct("source", str(source), given, {})
     if isinstance(given, ImageData):
         return given
     if isinstance(given, tuple) and len(given) == 2:

@@ -9,7 +9,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from plastic_envs.checks import check_choice
+from plastic_envs.checks import check_choice, check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
@@ -62,7 +62,8 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """Begin a new episode: the first after this seed, or else the next one. There are no options."""
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
-            self._generator.manual_seed(int(self.np_random.integers(2**63)) if seed is None else seed)
+            seed = int(self.np_random.integers(2**63)) if seed is None else seed
+            self._generator.manual_seed(check_int("seed", seed, 0, 2**63 - 1))
             self._seeded = True
         self._state, observation = self.task.reset(1, self._generator)
         if self._renderer:
@@ -102,12 +103,20 @@ def to_actions(task: Task, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor
     """Actions as a tensor of their own: float32 for a box, int64 if discrete.
 
     Raises:
-        UsageError: they have another shape.
+        UsageError: they have another shape, are no numbers, or are not among the discrete ones.
     """
-    array = np.array(actions, dtype=np.int64 if task.action_kind == "discrete" else np.float32)
+    discrete = task.action_kind == "discrete"
+    try:
+        array = np.array(actions)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors that require a gradient
+        raise UsageError(f"actions must be an array of the shape {shape}: {error}") from None
     if array.shape != shape:
         raise UsageError(f"actions must have the shape {shape}, not {array.shape}")
-    return torch.from_numpy(array)
+    if array.dtype.kind not in ("iu" if discrete else "iuf"):
+        raise UsageError(f"actions must be {'integers' if discrete else 'numbers'}, not {array.dtype}")
+    if discrete and not 0 <= array.min() <= array.max() < task.output_size:
+        raise UsageError(f"actions must be integers from 0 to {task.output_size - 1}, not {array.tolist()}")
+    return torch.from_numpy(array.astype(np.int64 if discrete else np.float32, copy=False))
 
 
 def make_renderer(task: Task, num_envs: int, render_mode: str | None) -> "Renderer | None":

@@ -2,10 +2,11 @@
 
 import difflib
 import importlib
+import inspect
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ class Registry(Mapping[str, Row]):
         self._rows = dict(rows)
 
     def __getitem__(self, name: str) -> Row:
+        if not isinstance(name, str):
+            raise UsageError(f"{self.kind} must be a name, not {name!r}")
         if name in self._rows:
             return self._rows[name]
         if ":" in name:
@@ -64,6 +67,8 @@ class Registry(Mapping[str, Row]):
 def load_object(target: str, kind: str) -> Any:
     """Import `"package.module:Name"`; modules in the working directory are found as by `python -m`."""
     module_name, _, attribute = target.partition(":")
+    if not all(word.isidentifier() for word in [*module_name.split("."), attribute]):
+        raise UsageError(f"{kind} {target!r} is not of the form module:Name")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -77,12 +82,49 @@ def load_object(target: str, kind: str) -> Any:
     return getattr(module, attribute)
 
 
+def construct(kind: str, name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Call what a name stands for with its options.
+
+    Raises:
+        UsageError: it is abstract, or the options lack one that it needs.
+    """
+    try:
+        inspect.signature(make).bind(**options)
+    except (TypeError, ValueError) as error:  # ValueError: a builtin that tells no signature
+        raise UsageError(f"{kind} {name!r}: {error}") from None
+    if inspect.isabstract(make):
+        raise UsageError(f"{kind} {name!r} is abstract: name a class that defines all its methods")
+    return make(**options)
+
+
+def check_trusted(where: object, spec: str, trust: Collection[str]) -> None:
+    """Refuse a spec from a file whose name, or an option's value, is code of the user's own that is not trusted.
+
+    Raises:
+        UsageError: making what the spec stands for would import such code.
+    """
+    for name in own_code(spec):
+        if name not in trust:
+            raise UsageError(
+                f"{where} names {name!r}, which is code of your own: to let it run, say --trust {name}, "
+                f"or in Python trust=[{name!r}]"
+            )
+
+
+def own_code(spec: str) -> list[str]:
+    """Every `module:Name` in a spec: its own name and the values of its options (a source of images)."""
+    name, options = parse_spec(spec)
+    return [value for value in (name, *options.values()) if isinstance(value, str) and ":" in value]
+
+
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Split `"name,key=value,…"` into the name and its options; values are read as JSON, else as text.
 
     >>> parse_spec("SequenceReproduction,seq_length=5,delay=0")
     ('SequenceReproduction', {'seq_length': 5, 'delay': 0})
     """
+    if not isinstance(text, str):
+        raise UsageError(f"a name with options is written 'name,key=value', not {text!r}")
     name, *pairs = text.split(",")
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -91,7 +133,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
             raise UsageError(f"cannot read {pair!r} in {text!r}: options are written name,key=value,key=value")
         try:
             options[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # also a number of more digits than Python reads
             options[key] = value
     return name, options
 

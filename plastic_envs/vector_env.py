@@ -84,7 +84,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
 
     def seed(self, seed: int) -> None:
         """Seed the episodes from the next reset on, as `reset(seed=seed)` does (EvoTorch's VecGymNE calls this)."""
-        self._generator.manual_seed(seed)
+        self._generator.manual_seed(check_int("seed", seed, 0, 2**63 - 1))
         self._seeded = True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
@@ -107,6 +107,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         return self._observation.copy(), {}
 
     def _reset_mask(self, options: dict[str, Any]) -> Bools:
+        if not isinstance(options, dict):
+            raise UsageError(f"options must be a dict, such as {{'reset_mask': mask}}, not {options!r}")
         mask = options.get("reset_mask", np.ones(self.num_envs, np.bool_))
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
             raise UsageError(f"options['reset_mask'] must be a NumPy array of {self.num_envs} booleans, not {mask!r}")

@@ -239,11 +239,47 @@ def test_a_rule_named_by_a_file_is_not_imported_unless_trusted(tmp_path: Path) -
     assert loaded.rule.strength.item() == 0.25
 
 
+@pytest.mark.parametrize("key", ["rule", "cell"])
+def test_no_code_that_a_file_names_is_called(key: str, tmp_path: Path) -> None:
+    agents.save(agents.make(5, 2, hidden=4), tmp_path)
+    settings = json.loads((tmp_path / "agent.json").read_text())
+    settings["agent"][key] = "tests.no_module:never_imported"
+    (tmp_path / "agent.json").write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match=r"names 'tests\.no_module:never_imported'.*--trust"):
+        agents.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"observation_size": "5"}, "observation_size must be an integer of at least 1, not '5'"),
+        ({"observation_size": 10**12}, "more memory than this machine has"),
+        ({"hidden": float("nan")}, "hidden must be an integer of at least 1, not nan"),
+        ({"rule": ["hebbian"]}, "not \\['hebbian'\\]"),
+        ({"cell": 3}, "not 3"),
+        ({"mood": 3}, "unknown option 'mood'"),
+    ],
+)
+def test_agent_files_with_other_settings_are_refused(settings: Any, says: str, tmp_path: Path) -> None:
+    agents.save(agents.make(5, 2, hidden=4), tmp_path)
+    saved = json.loads((tmp_path / "agent.json").read_text())
+    (tmp_path / "agent.json").write_text(json.dumps({"format": 1, "agent": saved["agent"] | settings}))
+    with pytest.raises(UsageError, match=says):
+        agents.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         (lambda folder: (folder / "agent.json").unlink(), "agent.json is missing"),
         (lambda folder: (folder / "agent.json").write_text("{"), "damaged"),
+        (lambda folder: (folder / "agent.json").write_text("[" * 100_000), "damaged: RecursionError"),
+        (
+            lambda folder: (folder / "agent.json").write_text(
+                json.dumps({"format": 1, "agent": {"rule": "none", "cell": "rnn"}})
+            ),
+            "damaged: TypeError: .*observation_size",
+        ),
         (lambda folder: (folder / "agent.json").write_text(json.dumps({"format": 99, "agent": {}})), "format 99"),
         (lambda folder: (folder / "agent.safetensors").write_bytes(b"no"), "does not hold"),
         (lambda folder: (folder / "agent.safetensors").unlink(), "does not hold"),
@@ -276,6 +312,14 @@ def test_damaged_agents_are_refused_in_one_sentence(damage: Any, says: str | Non
         ({"rule": "tests.test_agents:Nothing"}, "has no 'Nothing'"),
         ({"rule": "tests.test_agents:make"}, "not a subclass"),
         ({"rule": "no_such_module:X"}, "no module 'no_such_module'"),
+        ({"rule": "tests.test_agents:Wrong"}, "missing a required argument: 'kind'"),
+        ({"rule": ":X"}, "not of the form module:Name"),
+        ({"rule": ".agents:X"}, "not of the form module:Name"),
+        ({"rule": 3}, "not 3"),
+        ({"cell": "os:getcwd"}, "not a subclass of agents.cells.Cell"),
+        ({"cell": None}, "cell must be a name, not None"),
+        ({"seed": -1}, "seed must be an integer from 0"),
+        ({"hidden": 10**9}, "hidden=1000000000 makes .* weights, more memory than this machine has"),
     ],
 )
 def test_wrong_options_are_refused_in_one_sentence(wrong: dict[str, Any], says: str) -> None:
@@ -289,8 +333,67 @@ def test_wrong_sizes_and_records_are_refused() -> None:
         agents.rollout(agents.make(5, 1), TASK, 2, generator())
     with pytest.raises(UsageError, match="cannot record 'mood'"):
         agents.rollout(make(), TASK, 2, generator(), record=["mood"])
-    with pytest.raises(UsageError, match="observation has 3 numbers"):
-        agents.make(5, 1)(torch.zeros(3))
+    for observation in (torch.zeros(3), torch.zeros(()), torch.zeros(5, dtype=torch.float64)):
+        with pytest.raises(UsageError, match=r"this agent takes \(\.\.\., 5\) and torch.float32"):
+            agents.make(5, 1)(observation)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
+        ({"episode": episode(3)}, "30 × 3 .* not the task's 30 × batch_size=4"),
+        ({"episode": episode().map(lambda x: x[1:])}, "29 × 4"),
+        ({"parameters": {"mood": torch.zeros(3)}}, "no parameter 'mood': choose from loss_weight, encode"),
+        (
+            {"parameters": {"loss_weight": torch.zeros(2, 3)}},
+            r"'loss_weight' must have the shape \(6,\), or .* \(2, 3\)",
+        ),
+        ({"parameters": {"loss_weight": torch.zeros(2, 6), "encode.weight": torch.zeros(3, 17, 7)}}, "'encode.weight'"),
+    ],
+)
+def test_rollouts_of_what_does_not_fit_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        agents.rollout(make("gradient"), TASK, generator=generator(), **{"batch_size": 4} | wrong)
+
+
+class Wrong(Rule):
+    """Whatever a user may return by mistake."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.rank_one = kind == "matrix"  # type: ignore[misc]
+
+    def change(self, signals: Signals) -> Any:
+        pre, post = signals.pre, signals.post
+        return {
+            "nothing": lambda: None,
+            "swapped": lambda: agents.Outer(post, pre),
+            "shape": lambda: torch.zeros(3, 3),
+            "matrix": lambda: agents.Outer(pre, post).dense(),
+            "error": lambda: agents.Outer(pre, signals.error),  # type: ignore[arg-type]
+            "weight": lambda: signals.weight,
+        }[self.kind]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("nothing", "not None"),
+        ("swapped", "not Outer of factors 7 and 17"),
+        ("shape", r"a matrix \(\.\.\., 17, 7\), not a tensor \(3, 3\)"),
+        ("matrix", r"must be Outer of factors \(\.\.\., 17\) and \(\.\.\., 7\), not a tensor"),
+        ("error", "not Outer of factors 17 and None"),
+        ("weight", "reads the signal 'weight', which its `needs` does not list"),
+    ],
+)
+def test_rules_that_return_something_else_are_refused(kind: str, says: str) -> None:
+    agent = make(f"tests.test_agents:Wrong,kind={kind}")
+    with pytest.raises(UsageError, match=says):
+        agents.rollout(agent, TASK, 4, generator(), episode=episode())
+    with pytest.raises(UsageError, match=says):
+        agent(torch.zeros(3, 16, dtype=torch.float64))
 
 
 def test_control_is_wider() -> None:

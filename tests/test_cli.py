@@ -91,6 +91,28 @@ def test_evaluate_on_its_task_and_on_another(run, capsys):
     assert "zero" in told["references"]
 
 
+def test_one_episode_has_no_interval_and_the_json_is_json(run, capsys):
+    assert plastic_envs("evaluate", run, "--episodes", 1) == 0
+    assert "(no interval)" in capsys.readouterr().out
+    assert plastic_envs("evaluate", run, "--episodes", 1, "--json") == 0
+    given = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert given["interval"]["ends"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't allocate memory: 8 PB"), OSError(28, "disk full")]
+)
+def test_what_the_machine_refuses_is_one_line(error, capsys, monkeypatch):
+    def refuse(args):
+        raise error
+
+    monkeypatch.setattr("evolution.cli.list.run", refuse)
+    assert main(["list"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("plastic-envs: error: ")
+    assert printed.count("\n") == 1
+
+
 def test_evaluate_an_agent_that_was_passed_on(run, tmp_path, capsys):
     for name in ("agent.json", "agent.safetensors"):
         shutil.copy(run / name, tmp_path)
@@ -149,6 +171,8 @@ WRONG = {
     "train CueReward --out RUN --resume": "was started with",
     "train CueReward --out RUN --resume --overwrite": "exclude each other",
     "train": "the following arguments are required: TASK",
+    "train CueReward --hidden 1000000000 --out DIR": "more memory than this machine has",
+    "train os:system --out DIR": "missing a required argument",
     "evaluate MISSING": "no agent here",
     "evaluate DAMAGED": "agent.json",
     "evaluate RUN --task CueReward": "they must agree",

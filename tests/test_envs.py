@@ -273,6 +273,14 @@ def test_bad_calls_are_refused():
         env.step(np.zeros(2))
     with pytest.raises(UsageError, match=r"shape \(3, 1\), not \(3,\)"):
         envs.step(np.zeros(3))
+    for action, words in ((["far"], "must be numbers, not"), ([[1], [1, 2]], "array of the shape"), ([1j], "complex")):
+        with pytest.raises(UsageError, match=words):
+            env.step(action)
+    for bad in (env, envs):
+        with pytest.raises(UsageError, match="seed must be an integer from 0"):
+            bad.reset(seed=2**70)
+    with pytest.raises(UsageError, match="options must be a dict"):
+        envs.reset(options="reset_mask")
     for mask in ([True, False, False], np.zeros(3, bool), np.ones(2, bool), np.ones(3)):
         with pytest.raises(UsageError, match="reset_mask"):
             envs.reset(options={"reset_mask": mask})
@@ -280,6 +288,20 @@ def test_bad_calls_are_refused():
         env.step(np.zeros(1))
     with pytest.raises(ResetNeeded):
         env.step(np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("action", "words"), [(5, "from 0 to 4, not 5"), (-1, "not -1"), (1.7, "integers, not float64"), (None, "integers")]
+)
+def test_discrete_actions_are_one_of_them(action, words):
+    """A class that there is none of would be paid 0 as a wrong answer, without a word."""
+    env, envs = TaskEnv("FewShotImageClassification"), TaskVectorEnv("FewShotImageClassification", num_envs=2)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    with pytest.raises(UsageError, match=words):
+        env.step(action)
+    with pytest.raises(UsageError):
+        envs.step([0, action])
 
 
 def test_actions_outside_the_box_are_not_clipped():

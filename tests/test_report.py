@@ -1,7 +1,9 @@
 """The report: one file that opens offline, figures that hold something, and words that follow from the figures."""
 
 import base64
+import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from evolution.records import RunRecord, read_experiment
 from evolution.results import RunResult
 from evolution.statistics import Interval
 from evolution.summary import Summary, summarise
-from evolution.tables import format_interval, markdown
+from evolution.tables import format_interval, format_number, markdown
 from evolution.verdicts import headline, verdicts
 from plastic_envs.errors import MissingExtraError, UsageError
 from tests.in_process import compare
@@ -93,6 +95,45 @@ def test_code_in_a_folder_is_not_run_unless_trusted(page, tmp_path):
     assert read_experiment(tmp_path, ["tests.user_code:RunningMean"]).summaries
 
 
+def test_code_that_an_option_names_is_not_run_unless_trusted(tmp_path):
+    source = "tests.user_code:stripes"
+    grid = replace(GRID, tasks=(f"{IMAGES},source={source},rotate=false",), rules=("none",), searchers=("backprop",))
+    compare(replace(grid, budget=1, seeds=(0,)), tmp_path / "comparison")
+    with pytest.raises(UsageError, match=rf"--trust {source}"):
+        read_experiment(tmp_path / "comparison")
+    assert read_experiment(tmp_path / "comparison", [source]).trust == (source,)
+
+
+@pytest.mark.parametrize("name", ["compare.json", "config.json", "result.json", "history.csv"])
+@pytest.mark.parametrize("damage", ["", "[" * 100_000, "{}", "null", '{"format": 1}', "1" * 200_000])
+def test_damaged_folders_are_one_sentence(name, damage, page, tmp_path):
+    shutil.copytree(page.parent, tmp_path / "comparison")
+    path = next((tmp_path / "comparison").rglob(name))
+    path.write_text(damage)
+    with pytest.raises(UsageError, match=re.escape(name)) as error:
+        read_experiment(path.parent)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metric": "low"},
+        {"status": "done"},
+        {"n_searched": None},
+        {"seconds": None},
+        {"references": [1]},
+        {"best": "x"},
+    ],
+)
+def test_results_of_other_types_are_one_sentence(change, page, tmp_path):
+    shutil.copytree(page.parent, tmp_path / "comparison")
+    path = next((tmp_path / "comparison").rglob("result.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match=r"result\.json is damaged"):
+        read_experiment(tmp_path / "comparison")
+
+
 def summary(scores: dict[tuple[str, str], list[float]], task: str = "CueReward") -> Summary:
     """A summary with final scores made up."""
     runs = []
@@ -142,6 +183,7 @@ def test_numbers_are_rounded_to_their_interval():
     assert format_interval(Interval(0.613, 0.021, 5), "accuracy") == "61.3 ± 2.1% (5)"
     assert format_interval(Interval(0.5, None, 1), "accuracy") == "50.0% (1)"
     assert format_interval(Interval(12.0, 3.0, 2), "reward", seeds=False) == "12.0 ± 3.0"
+    assert format_number(1.034e37, "squared error") == "1.03e+37"
 
 
 def test_runs_that_stopped_early_are_said_and_drawn(tmp_path):

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from plastic_envs.errors import UsageError
+
 Signal = Literal["pre", "post", "error", "weight", "fast"]
 
 
@@ -29,26 +31,37 @@ class Signals:
     """What one layer of n inputs and m units offers to a rule at one step, for any leading batch dimensions.
 
     The last rows of a layer belong to its biases: there `pre` is 1 where the rule changes biases, else 0.
-    A signal is there if the rule lists it in `needs`.
+    `error`, `weight` and `fast` are there if the rule lists them in `needs`.
+
+    Attributes:
+        pre: (..., n), the layer's input.
+        post: (..., m), its activity after the nonlinearity.
+        error: (..., m), the derivative of the self-generated loss by the layer's summed input.
+        weight: (..., n, m), the weight in use, slow + fast.
+        fast: (..., n, m), the fast weight alone.
     """
 
-    pre: Tensor  # (..., n) the layer's input
-    post: Tensor  # (..., m) its activity after the nonlinearity
-    error: Tensor | None = None  # (..., m) derivative of the self-generated loss by the layer's summed input
+    pre: Tensor
+    post: Tensor
+    error: Tensor | None = None
     read_weight: Callable[[], Tensor] | None = None
     read_fast: Callable[[], Tensor] | None = None
 
     @property
     def weight(self) -> Tensor:
         """The weight in use, slow + fast (..., n, m)."""
-        assert self.read_weight is not None
-        return self.read_weight()
+        return _read("weight", self.read_weight)
 
     @property
     def fast(self) -> Tensor:
         """The fast weight alone (..., n, m)."""
-        assert self.read_fast is not None
-        return self.read_fast()
+        return _read("fast", self.read_fast)
+
+
+def _read(name: Signal, signal: Callable[[], Tensor] | None) -> Tensor:
+    if signal is None:
+        raise UsageError(f"the rule reads the signal {name!r}, which its `needs` does not list")
+    return signal()
 
 
 class Rule(nn.Module):
@@ -72,4 +85,4 @@ class Rule(nn.Module):
 
     def change(self, signals: Signals) -> Outer | Tensor:
         """The raw change of a layer: `Outer(pre, post)` where it has rank one (fast), else a matrix (..., n, m)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is a rule without a method `change`")

@@ -35,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `plastic-envs list | head -1`
         sys.stderr.close()
         return 1
+    except OSError as error:
+        print(f"plastic-envs: error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):  # torch's word for it
+            raise
+        print("plastic-envs: error: this needs more memory than there is", file=sys.stderr)
+        return 2
     except ValueError as error:
         from plastic_envs.errors import UsageError
 

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         spec, task = args.task, make_task(args.task)
     elif folder.config.exists():
         spec = folder.read_settings().task
-        task = open_task(spec, args.trust)
+        task = open_task(folder.path, spec, args.trust)
     else:
         raise UsageError(f"{args.run} holds an agent but no run: say on which --task to evaluate it")
     evaluation = evaluate(agent, task, args.episodes)
@@ -46,27 +46,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
-    return json.dumps(
-        {
-            "task": spec,
-            "metric": task.metric_kind,
-            "higher_is_better": task.higher_is_better,
-            "episodes": len(evaluation.scores),
-            "mean": evaluation.metric,
-            "interval": {"method": "95% bootstrap over episodes", "ends": list(evaluation.interval)},
-            "loss": evaluation.loss,
-            "chance": getattr(task, "chance", None),
-            "best": getattr(task, "best", None),
-            "references": dict(evaluation.references),
-        },
-        indent=2,
-    )
+    from evolution.run_folder import without_nan
+
+    values = {
+        "task": spec,
+        "metric": task.metric_kind,
+        "higher_is_better": task.higher_is_better,
+        "episodes": len(evaluation.scores),
+        "mean": evaluation.metric,
+        "interval": {"method": "95% bootstrap over episodes", "ends": list(evaluation.interval)},
+        "loss": evaluation.loss,
+        "chance": getattr(task, "chance", None),
+        "best": getattr(task, "best", None),
+        "references": dict(evaluation.references),
+    }
+    return json.dumps(without_nan(values), indent=2)
 
 
 def _as_text(spec: str, task: "Task", evaluation: "Evaluation") -> str:
-    from evolution.tables import format_number
+    from evolution.tables import format_bootstrap, format_number
 
-    low, high = (format_number(end, task.metric_kind) for end in evaluation.interval)
     better = "higher" if task.higher_is_better else "lower"
     lines = [f"{spec}: {task.metric_kind} on {len(evaluation.scores):,} held-out episodes, {better} is better"]
     scores = {"agent": evaluation.metric, **evaluation.references}
@@ -75,6 +74,6 @@ def _as_text(spec: str, task: "Task", evaluation: "Evaluation") -> str:
         scores["best possible"] = best
     width = max(map(len, scores))
     for name, score in scores.items():
-        interval = f"  ({low} to {high}, 95% bootstrap over episodes)" if name == "agent" else ""
+        interval = f"  {format_bootstrap(*evaluation.interval, task.metric_kind)}" if name == "agent" else ""
         lines.append(f"  {name:<{width}}  {format_number(score, task.metric_kind)}{interval}")
     return "\n".join(lines)

@@ -38,7 +38,7 @@ def add_searched(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="PATTERN",
         default=argparse.SUPPRESS,
-        help="search only the parameters whose names match, as in 'fast.*' (*)",
+        help="search only the parameters whose names match, as in '*.plasticity' (*)",
     )
 
 
@@ -49,7 +49,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="MODULE:NAME",
         default=[],
-        help="tasks and rules of your own code that the folder may name and import",
+        help="tasks, rules, cells and sources of your own code that the folder may name and import",
     )
 
 

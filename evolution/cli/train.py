@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from evolution.progress import Progress, duration
     from evolution.results import RunProgress
     from evolution.settings import RunSettings
-    from evolution.tables import format_number
+    from evolution.tables import format_bootstrap, format_number
     from evolution.training import train
     from plastic_envs.errors import UsageError
     from plastic_envs.tasks import make_task
@@ -49,12 +49,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"plastic-envs: interrupted after {result.episodes:,} episodes; go on with --resume", file=sys.stderr)
         return INTERRUPTED
     metric = make_task(settings.task).metric_kind
-    score, low, high = (
-        format_number(value, metric) for value in (result.metric, result.metric_low, result.metric_high)
-    )
     print(
-        f"{result.status}: {metric} {score} on {settings.eval_episodes:,} held-out episodes "
-        f"({low} to {high}, 95% bootstrap over episodes), {result.n_searched:,} parameters searched, "
+        f"{result.status}: {metric} {format_number(result.metric, metric)} on {settings.eval_episodes:,} held-out "
+        f"episodes {format_bootstrap(result.metric_low, result.metric_high, metric)}, "
+        f"{result.n_searched:,} parameters searched, "
         f"{result.episodes:,} episodes in {duration(result.seconds)}"
     )
     for name, value in result.references.items():

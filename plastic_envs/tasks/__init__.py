@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import Registry, Row, parse_spec
+from plastic_envs.registry import Registry, Row, construct, parse_spec
 from plastic_envs.task import Task
 
 TASKS = Registry(
@@ -51,7 +51,7 @@ def make_task(spec: str, **options: Any) -> Task:
     unknown = [key for key in options if key not in parameters]
     if unknown and not takes_any:
         raise UsageError(f"{name} has no option {unknown[0]!r}; its options are {', '.join(parameters) or 'none'}")
-    task = make(**options)
+    task = construct("task", name, make, options)
     if not isinstance(task, Task):
         raise UsageError(f"{name} made a {type(task).__name__}, not a plastic_envs.Task")
     return task
