@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, with progress on standard error and the tables on standard output."""
     from evolution.comparison import compare, comparison_text
+    from evolution.presets import HINTS
     from plastic_envs.errors import UsageError
 
     grids = grids_from(args)
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--out is missing: name a folder for the comparison")
     experiment = compare(grids, args.out, jobs=args.jobs, resume=args.resume, command=_command(args))
     print(comparison_text(experiment), end="")
+    if args.preset in HINTS:
+        print(f"\n{HINTS[args.preset]}")
     trust = f" --trust {shlex.join(experiment.trust)}" if experiment.trust else ""
     print(
         f"\nresults.csv and table.md are in {args.out}; plots: plastic-envs report {args.out}{trust}", file=sys.stderr
