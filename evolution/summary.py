@@ -108,7 +108,7 @@ def summarise(runs: Sequence[RunRecord], metrics: Mapping[str, tuple[Metric, boo
     """Group runs by task, network and budget, and in each by rule and searcher, keeping their order.
 
     Arguments:
-        runs: as `records.read_records` returns them.
+        runs: as `records.read_run` returns them.
         metrics: the metric's kind of each task spec, and whether higher is better.
     """
     groups: dict[tuple[str, str, int, int], dict[tuple[str, str], list[RunRecord]]] = {}

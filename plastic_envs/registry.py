@@ -131,6 +131,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise UsageError(f"cannot read {pair!r} in {text!r}: options are written name,key=value,key=value")
+        if key in options:
+            raise UsageError(f"{text!r} gives {key} twice: each option is given once")
         try:
             options[key] = json.loads(value)
         except (ValueError, RecursionError):  # also a number of more digits than Python reads

@@ -160,6 +160,7 @@ WRONG = {
     "train CueReward --searcher bakprop --out DIR": "did you mean 'backprop'",
     "train CueReward --cell lsmt --out DIR": "did you mean 'lstm'",
     "train CueReward,n_cues --out DIR": "name,key=value",
+    "train CueReward,n_cues=3,n_cues=4 --out DIR": "gives n_cues twice",
     "train CueReward,cues=3 --out DIR": "no option 'cues'",
     "train CueReward --searched fast.* --out DIR": "matches none",
     "train CueReward --hidden many --out DIR": "argument --hidden: invalid int value: 'many'",
