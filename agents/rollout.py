@@ -64,7 +64,7 @@ def rollout(
     check_int("batch_size", batch_size, low=1)
     population = _population(agent, parameters or {})
     if isinstance(task, SupervisedTask):
-        episode = task.sample(batch_size, generator) if episode is None else episode
+        episode = task.checked_sample(batch_size, generator) if episode is None else episode
         if episode.inputs.shape[:2] != (task.horizon, batch_size):
             raise UsageError(
                 f"episode has {' × '.join(map(str, episode.inputs.shape[:2]))} steps × episodes, "

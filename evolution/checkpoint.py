@@ -55,7 +55,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write nested dicts and lists of tensors, numbers and strings."""
+    """Write nested dicts and lists of tensors, numbers and strings.
+
+    Raises:
+        UsageError: there is anything else in `state`, which `load_checkpoint` would refuse; or it cannot be written.
+    """
+    if not _is_plain(state):
+        raise UsageError(f"cannot save {path}: a state_dict must hold tensors, numbers and strings only")
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())

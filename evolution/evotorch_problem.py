@@ -70,7 +70,7 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
         """Cut genomes (..., n) into parameters by name, (..., *shape) each."""
         parts = torch.split(genomes, [shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: part.reshape(*part.shape[:-1], *shape)
+            name: part.reshape(part.shape[:-1] + shape)  # a coefficient of a rule may have the shape ()
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 

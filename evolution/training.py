@@ -115,7 +115,13 @@ class _Run:
     def step(self) -> None:
         """One step of the searcher, and an evaluation if one is due."""
         due = self.next_evaluation()
-        loss = self.searcher.step()["loss"]
+        before = self.searcher.episodes
+        told = self.searcher.step()
+        if not isinstance(told, dict) or "loss" not in told or self.searcher.episodes <= before:
+            raise UsageError(
+                f"searcher {self.settings.searcher!r}: step must return {{'loss': …}} and count episodes in self.ledger"
+            )
+        loss = told["loss"]
         self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
         episodes = self.searcher.episodes
         if episodes >= due:

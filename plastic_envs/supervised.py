@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from plastic_envs.errors import UsageError
 from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
 
 
@@ -32,7 +34,6 @@ class SupervisedTask(Task):
 
     has_targets: ClassVar[bool] = True
     action_kind: Literal["box", "discrete"] = "box"
-    metric_kind: Metric = "squared error"
     chance: float = math.nan
     """The metric of an agent that knows nothing of the episode; not a number if nobody worked it out."""
     best: float | None = None
@@ -42,13 +43,28 @@ class SupervisedTask(Task):
     oracle: Predictor | None = None
     """A predictor that reaches `best`; it may use what is hidden from the agent."""
 
+    @cached_property
+    def metric_kind(self) -> Metric:  # type: ignore[override]  # it can be set, too
+        """The accuracy if actions are discrete, otherwise the squared error."""
+        return "accuracy" if self.action_kind == "discrete" else "squared error"
+
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw whole episodes on the generator's device; all randomness of the task lies here."""
 
+    def checked_sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        """Draw whole episodes by `sample`.
+
+        Raises:
+            UsageError: they have not the form that `Episode` tells.
+        """
+        episode = self.sample(batch_size, generator)
+        check_episode(self, episode, batch_size)
+        return episode
+
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple[SupervisedState, Tensor]:
         """Draw episodes and show their first observation (B, D)."""
-        episode = self.sample(batch_size, generator)
+        episode = self.checked_sample(batch_size, generator)
         return SupervisedState(episode, 0), episode.inputs[0]
 
     def step(self, state: SupervisedState, action: Tensor) -> Step:
@@ -122,6 +138,31 @@ class SupervisedTask(Task):
     def zeros(self, episode: Episode) -> Tensor:
         """The reference predictor that always puts out 0: (T, B, K)."""
         return episode.inputs.new_zeros(*episode.inputs.shape[:2], self.output_size)
+
+
+def check_episode(task: SupervisedTask, episode: object, batch_size: int) -> None:
+    """Refuse what is not a batch of this task's episodes: a user's `sample` may return anything."""
+    what = f"{type(task).__name__}.sample"
+    if not isinstance(episode, Episode):
+        raise UsageError(f"{what} must return a plastic_envs.Episode, not a {type(episode).__name__}")
+    steps, discrete = (task.horizon, batch_size), task.action_kind == "discrete"
+    wanted = {
+        "inputs": ((*steps, task.observation_size), torch.float32),
+        "targets": (steps, torch.int64) if discrete else ((*steps, task.output_size), torch.float32),
+        "loss_mask": (steps, torch.bool),
+        "metric_mask": (steps, torch.bool),
+    }
+    for name, (shape, dtype) in wanted.items():
+        part = getattr(episode, name)
+        if not isinstance(part, Tensor):
+            raise UsageError(f"{what}: {name} must be a tensor, not a {type(part).__name__}")
+        if part.shape != shape or part.dtype != dtype:
+            raise UsageError(f"{what}: {name} must be {dtype} {shape}, not {part.dtype} {tuple(part.shape)}")
+        if dtype == torch.bool and not part.any(0).all():
+            raise UsageError(f"{what}: {name} must be true for at least one step of every episode")
+    classes = episode.targets
+    if discrete and not ((classes >= 0) & (classes < task.output_size)).all():
+        raise UsageError(f"{what}: targets must be classes from 0 to {task.output_size - 1}")
 
 
 def at_time(part: Tensor, time: int | Tensor) -> Tensor:

@@ -67,13 +67,21 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Episode:
-    """A batch of whole open-loop episodes: T steps, B episodes, D inputs, K outputs."""
+    """A batch of whole open-loop episodes: T steps, B episodes, D inputs, K outputs.
 
-    inputs: Tensor  # (T, B, D) float32
-    targets: Tensor  # (T, B, K) float32, or (T, B) int64 classes
-    loss_mask: Tensor  # (T, B) bool: steps that backpropagation minimises the loss on
-    metric_mask: Tensor  # (T, B) bool: steps that tables report
-    hidden: Mapping[str, Tensor]  # (T, B, ...) each: what the agent is not shown, for oracles and pictures
+    Attributes:
+        inputs: (T, B, D) float32, what the agent is shown.
+        targets: (T, B, K) float32, or (T, B) int64 classes if actions are discrete.
+        loss_mask: (T, B) bool, the steps that backpropagation minimises the loss on: at least one of each episode.
+        metric_mask: (T, B) bool, the steps that tables report: at least one of each episode.
+        hidden: (T, B, ...) each, what the agent is not shown, for oracles and pictures.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    loss_mask: Tensor
+    metric_mask: Tensor
+    hidden: Mapping[str, Tensor]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Episode":
         """Apply a function of tensors (T, B, ...) to every part, say to choose some of the episodes."""

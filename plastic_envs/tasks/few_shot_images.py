@@ -73,7 +73,6 @@ class FewShotImageClassification(SupervisedTask):
         self.observation_bound = 1.0
         self.output_size = n_way
         self.action_kind = "discrete"
-        self.metric_kind = "accuracy"
         self.chance = 1 / n_way
         self.best = 1.0
         self.references = {"chance": self.zeros, "nearest neighbour": self.nearest_neighbour}

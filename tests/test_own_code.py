@@ -1,0 +1,144 @@
+"""What users write themselves, and how they are told what is wrong with it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import agents
+from agents import Outer, Rule
+from evolution import Searcher, make_searcher, train
+from plastic_envs import Episode, SupervisedTask, TaskEnv, layout, make_task
+from plastic_envs.errors import UsageError
+from tests.runs import settings
+
+
+class DelayedXor(SupervisedTask):
+    """Two bits, a delay, then the class that is their XOR; `spoilt` replaces parts of the episodes."""
+
+    action_kind = "discrete"
+
+    def __init__(self, *, delay: int = 2, spoilt: Any = None) -> None:
+        self.horizon = delay + 3
+        self.slices = layout({"bit": 1, "go": 1})
+        self.output_size = 2
+        self.spoilt = spoilt
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
+        bits = torch.randint(2, (2, batch_size), generator=generator)
+        inputs = torch.zeros(self.horizon, batch_size, 2)
+        inputs[:2, :, 0], inputs[-1, :, 1] = bits * 2.0 - 1, 1
+        last = (torch.arange(self.horizon) == self.horizon - 1).unsqueeze(1).expand(-1, batch_size)
+        episode = Episode(inputs, bits.sum(0).remainder(2).expand(self.horizon, -1), last, last, {})
+        return self.spoilt(episode) if self.spoilt else episode
+
+
+class LearnedGain(Rule):
+    """Hebb's rule times a learned number."""
+
+    rank_one = True
+
+    def __init__(self, start: float = 0.5) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(start))
+
+    def change(self, signals: agents.Signals) -> Outer:
+        return Outer(self.gain * signals.pre, signals.post)
+
+
+class Idle(Searcher):
+    """Presents `per_step` episodes, tells `told` and keeps `kept`."""
+
+    per_step, told, kept = 10, {"loss": 1.0}, 0.0
+
+    def step(self) -> dict[str, float]:
+        self.ledger.count(self.per_step, self.task.horizon)
+        return self.told
+
+    def agent(self) -> agents.Agent:
+        return self._agent
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"kept": self.kept}
+
+
+class Tireless(Idle):
+    per_step = 0
+
+
+class Silent(Idle):
+    told: Any = None
+
+
+class Hoarder(Idle):
+    kept: Any = object()
+
+
+def changed(**parts: Any) -> Any:
+    """Spoils episodes: each part named becomes what its function makes of it."""
+    return lambda episode: Episode(**vars(episode) | {k: f(getattr(episode, k)) for k, f in parts.items()})
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (lambda episode: (episode.inputs, episode.targets), "must return a plastic_envs.Episode, not a tuple"),
+        (lambda episode: episode.map(lambda part: part[1:]), r"inputs must be torch.float32 \(5, 4, 2\)"),
+        (lambda episode: episode.map(lambda part: part.transpose(0, 1)), r"inputs .*, not torch.float32 \(4, 5, 2\)"),
+        (changed(inputs=torch.Tensor.double), r"inputs must be torch.float32 .* not torch.float64"),
+        (changed(inputs=torch.Tensor.numpy), "inputs must be a tensor, not a ndarray"),
+        (changed(targets=lambda _: None), "targets must be a tensor, not a NoneType"),
+        (changed(targets=torch.Tensor.float), r"targets must be torch.int64 \(5, 4\), not torch.float32"),
+        (changed(targets=lambda targets: targets + 1), "targets must be classes from 0 to 1"),
+        (changed(loss_mask=torch.Tensor.float), "loss_mask must be torch.bool"),
+        (changed(metric_mask=torch.zeros_like), "metric_mask must be true for at least one step of every episode"),
+    ],
+)
+def test_episodes_of_a_wrong_form_are_refused_by_rollouts_and_environments(spoilt: Any, message: str) -> None:
+    task = DelayedXor(spoilt=spoilt)
+    agent = agents.make_for(task, hidden=3)
+    with pytest.raises(UsageError, match=message):
+        agents.rollout(agent, task, 4, torch.Generator())
+    with pytest.raises(UsageError, match=message.replace("5, 4", "5, 1").replace("4, 5", "1, 5")):
+        TaskEnv(task).reset(seed=0)
+
+
+def test_targets_that_would_broadcast_are_refused() -> None:
+    task = make_task("tests.user_code:RunningMean")
+    task.output_size = 3
+    with pytest.raises(UsageError, match=r"targets must be torch.float32 \(10, 4, 3\), not .* \(10, 4, 1\)"):
+        agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
+
+
+def test_the_metric_follows_the_kind_of_action_unless_set() -> None:
+    task = DelayedXor()
+    assert task.metric_kind == "accuracy"
+    assert task.higher_is_better
+    task = make_task("tests.user_code:RunningMean")
+    assert task.metric_kind == "squared error"
+    task.metric_kind = "reward"
+    assert task.higher_is_better
+
+
+@pytest.mark.parametrize("name", ["pgpe", "snes"])
+def test_a_learned_number_of_a_rule_is_searched_by_evolution(name: str) -> None:
+    task = DelayedXor()
+    agent = agents.make_for(task, rule="tests.test_own_code:LearnedGain", hidden=3)
+    searcher = make_searcher(f"{name},popsize=4,episodes=4", task, agent, searched=["rule.*"])
+    for _ in range(2):
+        searcher.step()
+    assert searcher.n_searched == 1
+    gain = dict(searcher.agent().named_parameters())["rule.gain"]
+    assert gain.shape == ()
+    assert gain != 0.5
+
+
+@pytest.mark.parametrize(
+    ("searcher", "message"),
+    [("Tireless", "count episodes"), ("Silent", "must return"), ("Hoarder", "tensors, numbers and strings only")],
+)
+def test_a_searcher_that_cannot_be_gone_on_with_is_refused(tmp_path: Path, searcher: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(settings(searcher=f"tests.test_own_code:{searcher}"), tmp_path / "run")
