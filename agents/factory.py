@@ -11,8 +11,9 @@ import safetensors.torch
 
 from agents.agent import Agent
 from agents.cells import CELLS, Cell
+from agents.options import NetworkOptions
 from agents.rules import RULES, Rule
-from agents.self_modulated import NetworkOptions, SelfModulatedNetwork
+from agents.self_modulated import SelfModulatedNetwork
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import Registry, check_trusted, construct, format_spec, parse_spec

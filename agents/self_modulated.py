@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,56 +12,11 @@ from agents.agent import Agent, State
 from agents.cells import Activation, Cell
 from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, FastWeights
-from agents.layers import Plasticity, PlasticLinear, with_ones
+from agents.layers import PlasticLinear, with_ones
+from agents.options import NetworkOptions
 from agents.rules import Outer, Rule, Signals
-from plastic_envs.checks import check_bool, check_choice, check_float, check_int, check_memory
+from plastic_envs.checks import check_memory
 from plastic_envs.errors import UsageError
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Sizes and options of a self-modulated network; the defaults are the paper's.
-
-    To freeze the slow weights as drawn, search the other parameters only: the patterns "*.plasticity" and "rule.*".
-
-    Attributes:
-        hidden: Units H of the embedding and of the recurrent layer.
-        rate: Neutral learning rate p_lr; modulation multiplies it by up to 2.
-        decay: Neutral decay p_wd of the fast weights; the same modulation multiplies it.
-        max_norm: Limit of the norm of one episode's change over all layers, before the rate.
-        modulation: Whether the last output sets rate and decay at every step; otherwise both stay neutral.
-        plasticity: Start of the learned plasticity per connection: U(−1, 1), 1 or −1; "none" fixes it at 1.
-        spare_outputs: Outputs beyond the task's that only the self-generated loss sees.
-        layer_norm: Normalise the recurrent activity; the normalised one is carried on and decoded.
-        clip: Limit of each fast weight, or no limit.
-        inner_loss_mean: The self-generated loss of an episode, or as in the authors' program its mean over the batch,
-            which makes the rule depend on the batch size.
-    """
-
-    hidden: int = 128
-    rate: float = 0.1
-    decay: float = 0.1
-    max_norm: float = 1.0
-    modulation: bool = True
-    plasticity: Plasticity = "random"
-    spare_outputs: int = 4
-    layer_norm: bool = False
-    clip: float | None = None
-    inner_loss_mean: Literal["episode", "batch"] = "episode"
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense, in one sentence."""
-        check_int("hidden", self.hidden, low=1)
-        check_float("rate", self.rate, low=0)
-        check_float("decay", self.decay, low=0, high=1)
-        check_float("max_norm", self.max_norm, low=1e-9)
-        check_bool("modulation", self.modulation)
-        check_choice("plasticity", self.plasticity, get_args(Plasticity))
-        check_int("spare_outputs", self.spare_outputs, low=0)
-        check_bool("layer_norm", self.layer_norm)
-        if self.clip is not None:
-            check_float("clip", self.clip, low=0)
-        check_choice("inner_loss_mean", self.inner_loss_mean, ("episode", "batch"))
 
 
 class SelfModulatedNetwork(Agent):
