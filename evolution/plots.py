@@ -108,6 +108,7 @@ def final_scores(summary: Summary, path: Path) -> None:
         axes.grid(visible=False, axis="x")
         axes.set_ylabel(_axis_label(summary))
         _scale(axes, summary)
+        _name_beyond(axes, [summary.find(rule, searcher) for rule, searcher in shown])
         _reference_lines([axes], summary)
         _title(axes, "Final scores, every seed", summary)
 
@@ -191,14 +192,27 @@ def _reference_lines(panels: Sequence[Axes], summary: Summary) -> None:
 
 
 def _scale(axes: Axes, summary: Summary) -> None:
-    """Limits that hold scores and references: errors from 0, accuracies from 0 to 1, rewards as they come."""
+    """Limits: accuracies from 0 to 1, rewards as they come, errors from 0 so that references and medians are in.
+
+    One seed that went astray would otherwise press all others onto the axis; `final_scores` names what lies beyond.
+    """
     values = [value for value in summary.references.values() if np.isfinite(value)]
-    values += [score for cell in summary.cells for score in cell.scores]
+    values += [float(np.median(cell.scores)) for cell in summary.cells if cell.scores]
     if summary.metric == "accuracy":
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
     elif summary.metric == "squared error" and values:
         axes.set_ylim(0, 1.25 * max(values))
+
+
+def _name_beyond(axes: Axes, cells: Sequence[Cell | None]) -> None:
+    """Write the scores that lie above the axis at its top."""
+    top = axes.get_ylim()[1]
+    for place, cell in enumerate(cells):
+        beyond = [score for score in cell.scores if score > top] if cell else []
+        if beyond:
+            text = "↑ " + ", ".join(f"{score:.3g}" for score in beyond)
+            axes.text(place, top, text, ha="center", va="top", fontsize=8.5, color="#555555")
 
 
 def _axis_label(summary: Summary) -> str:

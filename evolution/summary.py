@@ -1,7 +1,7 @@
 """From runs to what is said about them: a cell per task × rule × searcher, a summary per task."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from evolution.records import RunRecord
@@ -61,7 +61,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that was run on one task with one network and budget."""
+    """Everything that was run on one task with one network and budget.
+
+    `specs` says what the cells' names of rules and searchers stand for, where options were left out of them.
+    """
 
     task: str
     metric: Metric
@@ -70,6 +73,7 @@ class Summary:
     hidden: int
     budget: int
     cells: tuple[Cell, ...]
+    specs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -116,10 +120,17 @@ def summarise(runs: Sequence[RunRecord], metrics: Mapping[str, tuple[Metric, boo
         settings = run.settings
         group = groups.setdefault((settings.task, settings.cell, settings.hidden, settings.budget), {})
         group.setdefault((settings.rule, settings.searcher), []).append(run)
-    return [
-        Summary(
-            task, *metrics[task], cell, hidden, budget,
-            tuple(Cell(rule, searcher, tuple(members)) for (rule, searcher), members in group.items()),
-        )
-        for (task, cell, hidden, budget), group in groups.items()
-    ]  # fmt: skip
+    summaries = []
+    for (task, cell, hidden, budget), group in groups.items():
+        names = short_names(rule for rule, _ in group) | short_names(searcher for _, searcher in group)
+        cells = tuple(Cell(names[rule], names[searcher], tuple(runs)) for (rule, searcher), runs in group.items())
+        specs = {name: spec for spec, name in names.items() if name != spec}
+        summaries.append(Summary(task, *metrics[task], cell, hidden, budget, cells, specs))
+    return summaries
+
+
+def short_names(specs: Iterable[str]) -> dict[str, str]:
+    """Each spec without its options, where no other of them has the same name."""
+    distinct = list(dict.fromkeys(specs))
+    names = [spec.partition(",")[0] for spec in distinct]
+    return {spec: name if names.count(name) == 1 else spec for spec, name in zip(distinct, names, strict=True)}

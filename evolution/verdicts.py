@@ -44,8 +44,12 @@ def headline(summary: Summary) -> str:
     if control is None:
         return f"{text} is best."
     if control is best:
-        rivals = any(cell.interval is not None and not is_control(cell.rule) for cell in summary.cells)
-        return f"{text} is best{'; no plasticity rule does better' if rivals else ''}."
+        rivals = [cell for cell in summary.cells if cell.interval is not None and not is_control(cell.rule)]
+        if not rivals:
+            return f"{text} is best."
+        if any(cell.interval and cell.interval.half_width is None for cell in (best, *rivals)):
+            return f"{text} is ahead of every plasticity rule; one seed on a side, so nothing is claimed."
+        return f"{text} is best; no plasticity rule does better."
     gap = advantage(summary, best, control)
     versus = f"no plasticity ({control.name}, {_score(summary, control)})"
     if gap.half_width is None:

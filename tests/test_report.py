@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from evolution import Grid, RunSettings, report
+from evolution import Grid, RunSettings, plots, report
 from evolution.history import HistoryRow
 from evolution.records import RunRecord, read_experiment
 from evolution.results import RunResult
 from evolution.statistics import Interval
-from evolution.summary import Summary, summarise
+from evolution.summary import Summary, short_names, summarise
 from evolution.tables import format_interval, format_number, markdown
 from evolution.verdicts import headline, verdicts
 from plastic_envs.errors import MissingExtraError, UsageError
@@ -169,6 +169,28 @@ def test_words_when_they_do_not():
     assert "no plasticity rule does better" in headline(
         summary({("hebbian", "backprop"): [0.3, 0.31], ("none", "backprop"): [0.28, 0.29]})
     )
+
+
+def test_a_seed_gone_astray_does_not_press_the_others_onto_the_axis(tmp_path):
+    made = summary({("hebbian", "backprop"): [0.1, 0.12, 0.11], ("none", "backprop"): [0.2, 0.21, 338.0]})
+    with plots.figure(tmp_path / "scores.png", 4, 3) as canvas:
+        axes = canvas.subplots()
+        plots._scale(axes, made)
+        plots._name_beyond(axes, list(made.cells))
+        assert 0.21 < axes.get_ylim()[1] < 1
+        assert [text.get_text() for text in axes.texts] == ["↑ 338"]
+
+
+def test_specs_are_named_without_options_where_that_is_enough():
+    assert short_names(["hebbian,rate=2", "none", "pgpe,popsize=8", "pgpe,popsize=16"]) == {
+        "hebbian,rate=2": "hebbian", "none": "none", "pgpe,popsize=8": "pgpe,popsize=8",
+        "pgpe,popsize=16": "pgpe,popsize=16",
+    }  # fmt: skip
+
+
+def test_a_control_ahead_with_one_seed_claims_nothing():
+    made = summary({("hebbian", "backprop"): [0.3], ("none", "backprop"): [0.2]})
+    assert "nothing is claimed" in headline(made)
 
 
 def test_words_with_one_seed_claim_nothing():
