@@ -33,6 +33,8 @@ def test_its_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
         for option, value in smaller.items():
             if option in words:
                 words[words.index(option) + 1] = value
+        if "--preset" in words:
+            words += ["--budget", "64", "--seeds", "1"]
         if words[1] in ("train", "compare"):
             words += ["--hidden", "4", "--eval-episodes", "16", "--evals", "1"]
         assert cli.main(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
