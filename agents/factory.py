@@ -90,8 +90,14 @@ def make_for(task: Task, **settings: Any) -> Agent:
 
 
 def save(agent: Agent, folder: str | Path) -> None:
-    """Write `agent.safetensors` and `agent.json` into a folder, which is made if missing."""
+    """Write `agent.safetensors` and `agent.json` into a folder, which is made if missing.
+
+    Raises:
+        UsageError: there is a file of the folder's name.
+    """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: an agent is saved into a folder")
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(
         {name: value.detach().contiguous() for name, value in agent.state_dict().items()}, folder / "agent.safetensors"

@@ -224,6 +224,13 @@ def test_save_and_load(rule: str, cell: str, tmp_path: Path) -> None:
     assert other.config == agent.config
 
 
+def test_an_agent_is_not_saved_onto_a_file(tmp_path: Path) -> None:
+    (tmp_path / "agent").write_text("notes")
+    with pytest.raises(UsageError, match="is a file"):
+        agents.save(agents.make(5, 2, hidden=4), tmp_path / "agent")
+    assert (tmp_path / "agent").read_text() == "notes"
+
+
 def test_seed_makes_the_agent() -> None:
     first, same, other = (agents.make(5, 2, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.encode.weight, same.encode.weight)
