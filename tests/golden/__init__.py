@@ -42,7 +42,7 @@ def check(path: Path) -> Verdict:
     family = path.name.partition("_")[0]
     if family not in FAMILIES:
         raise ValueError(f"{path.name}: no replay for the family {family!r}; there is {', '.join(FAMILIES)}")
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         trace = {name: archive[name] for name in archive.files}
     values, gradients = FAMILIES[family](trace)
     expected = {name for name in trace if name.startswith(("step__", "final__", "grad__")) or name == "loss"}

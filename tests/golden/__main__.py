@@ -1,6 +1,7 @@
 """`python -m tests.golden [FILE…]`: replay traces, a line each; exit status 1 if any misses the tolerance."""
 
 import sys
+import zipfile
 from pathlib import Path
 
 from tests.golden import FOLDER, check
@@ -12,7 +13,7 @@ def main(names: list[str]) -> int:
     for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.npz")):
         try:
             verdict = check(path)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             print(f"{path.name}: FAIL {type(error).__name__}: {error}")
             missed = True
             continue

@@ -30,10 +30,11 @@ def replay(trace: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tenso
     if not _float(trace, "cfg__weight_clip_nan_means_none"):
         rolled = _replay(trace, rollout_form=True)
         for ours, other in zip(dense, rolled, strict=True):
-            for name, value in other.items():
+            for name in other.keys() & trace.keys():
                 theirs = torch.as_tensor(trace[name])
-                if (value - theirs).abs().max() > (ours[name] - theirs).abs().max():
-                    ours[name] = value
+                no_worse = (other[name] - theirs).abs().max() <= (ours[name] - theirs).abs().max()
+                if not no_worse:  # so that not-a-number counts as worse
+                    ours[name] = other[name]
     return dense
 
 
