@@ -2,12 +2,14 @@
 
 from agents.agent import Agent, State
 from agents.cells import CELLS
-from agents.factory import load, make, make_for, save
+from agents.factory import load, make, make_for, misfit, save
+from agents.networks import NETWORKS
 from agents.rollout import Rollout, rollout
 from agents.rules import RULES, Outer, Rule, Signals
 
 __all__ = [
     "CELLS",
+    "NETWORKS",
     "RULES",
     "Agent",
     "Outer",
@@ -18,6 +20,7 @@ __all__ = [
     "load",
     "make",
     "make_for",
+    "misfit",
     "rollout",
     "save",
 ]

@@ -1,10 +1,13 @@
 """What an agent is: a module over explicit state, whose weights change while it lives."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from agents.rules.base import Rule, Signal
+from plastic_envs.errors import UsageError
 
 State = dict[str, Any]
 """A nested dict of tensors: activity and every fast weight, batch dimensions first."""
@@ -15,25 +18,74 @@ class Agent(nn.Module):
 
     Its parameters are the meta-parameters (slow weights, plasticity, coefficients of the rule), found by a searcher.
     All that changes within an episode lives in the state, so that a lifetime can be reset, saved, compared and moved.
+
+    A kind of network is one subclass in one file and one row in `agents.NETWORKS`. It is made as
+    `Network(observation_size, output_size, rule=…, options=…, seed=…)`, with `features=` too if it learns from labels.
     """
+
+    offers: ClassVar[frozenset[Signal]] = frozenset()
+    """The signals that a rule may need on this network."""
+    Options: ClassVar[type]
+    """A frozen dataclass: sizes and options of this network, checked where they are made."""
+    learns_from_labels: ClassVar[bool] = False
+    """Whether it answers first and then learns from the label that follows the features in the observation."""
 
     config: dict[str, Any]
     """Keyword arguments of `agents.make` that build this agent again, as JSON."""
+    rule: Rule
     observation_size: int
     output_size: int
     batched: bool
-    """Whether `forward` takes parameters with a leading population dimension; otherwise rollouts use `torch.vmap`."""
+    """Whether `live` takes parameters with a leading population dimension; otherwise rollouts use `torch.vmap`."""
+
+    def __init__(self, observation_size: int, output_size: int, *, rule: Rule, seed: int) -> None:
+        super().__init__()
+        if missing := set(rule.needs) - self.offers:
+            raise UsageError(
+                f"rule {type(rule).__name__} needs {', '.join(sorted(missing))}, which {type(self).__name__} lacks"
+            )
+        self.observation_size, self.output_size, self.rule = observation_size, output_size, rule
+        self._seed = seed
+        self._births: torch.Generator | None = None
+
+    @classmethod
+    def rule_arguments(cls, observation_size: int, output_size: int, options: Any) -> dict[str, Any]:
+        """What this network tells a rule that asks for it by a keyword of its own: counts of layers, rounds, sizes."""
+        return {}
 
     def draw_birth(self, batch_size: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """Draw what is random at the birth of each agent of a batch; nothing unless an agent says otherwise."""
+        """Draw what is random at birth, (B, …) each; a population's individuals share it. Nothing by default."""
         return {}
 
     def initial_state(
-        self, batch_shape: tuple[int, ...], birth: Mapping[str, Tensor] | None = None, steps: int | None = None
+        self,
+        batch_shape: tuple[int, ...],
+        birth: Mapping[str, Tensor] | None = None,
+        steps: int | None = None,
+        unscored: int = 0,
     ) -> State:
-        """The state of newborn agents, for the leading dimensions `batch_shape`.
+        """The state of newborn agents, for the leading dimensions `batch_shape`, (B,) or (P, B).
 
-        With `steps`, it may take the form in which a rollout of that many steps is cheapest; `close_state` undoes it.
+        With `steps`, it may take the form in which a rollout of that many steps is cheapest, of which no loss looks at
+        the outputs of the first `unscored`; `close_state` undoes it.
+        """
+        raise NotImplementedError
+
+    def perceive(self, observations: Tensor, state: State) -> Any:
+        """What depends on observations alone, for many steps at once: (S, B, D) to anything that `[step]` indexes."""
+        return observations
+
+    def live(self, percept: Any, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
+        """Live one step on what was perceived of it: output (..., B, K) and new state.
+
+        With `record`, whatever happens inside is put there by name (see `recordable`).
+        """
+        raise NotImplementedError
+
+    def answer(self, percepts: Any, state: State) -> Tensor:
+        """Answer many observations without a label from one state: outputs (..., S, B, K).
+
+        Only for networks that learn from labels, whose state an observation without a label leaves as it is.
         """
         raise NotImplementedError
 
@@ -42,9 +94,25 @@ class Agent(nn.Module):
     ) -> tuple[Tensor, State]:
         """Live one step: observation (..., D) and state to output (..., K) and new state; `None` means newborn.
 
-        With `record`, whatever happens inside is put there by name (see `recordable`).
+        What is random at birth is then drawn from the agent's own seed, anew for each newborn.
         """
-        raise NotImplementedError
+        if observation.shape[-1:] != (self.observation_size,) or observation.dtype != self._dtype():
+            raise UsageError(
+                f"observation has the shape {tuple(observation.shape)} and {observation.dtype}: this agent takes "
+                f"(..., {self.observation_size}) and {self._dtype()}"
+            )
+        if observation.dim() == 1:  # one agent: live as a batch of one
+            batch = None if state is None else map_state(state, lambda x: x[None])
+            output, new = self.forward(observation[None], batch, record)
+            return output[0], map_state(new, lambda x: x[0])
+        if state is None:
+            if self._births is None:
+                self._births = torch.Generator().manual_seed(self._seed)
+            state = self.initial_state(observation.shape[:-1], self.draw_birth(observation.shape[-2], self._births))
+        return self.live(self.perceive(observation[None], state)[0], state, record)
+
+    def _dtype(self) -> torch.dtype:
+        return next((value.dtype for value in self.parameters()), torch.get_default_dtype())
 
     def recordable(self) -> tuple[str, ...]:
         """Names of what happens inside a step, for `rollout(..., record=…)`."""
@@ -53,3 +121,8 @@ class Agent(nn.Module):
     def close_state(self, state: State) -> State:
         """Back to the public form, plain tensors."""
         return state
+
+
+def map_state(state: State, function: Callable[[Tensor], Tensor]) -> State:
+    """Apply a function to every tensor of a nested state."""
+    return {key: map_state(x, function) if isinstance(x, dict) else function(x) for key, x in state.items()}

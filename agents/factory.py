@@ -10,20 +10,25 @@ from typing import Any
 import safetensors.torch
 
 from agents.agent import Agent
-from agents.cells import CELLS, Cell
-from agents.options import NetworkOptions
+from agents.networks import NETWORKS
 from agents.rules import RULES, Rule
-from agents.self_modulated import SelfModulatedNetwork
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import Registry, check_trusted, construct, format_spec, parse_spec
+from plastic_envs.registry import check_trusted, construct, format_spec, parse_spec
 from plastic_envs.task import Task
 
 FORMAT = 1
 
 
 def make(
-    observation_size: int, output_size: int, *, rule: str = "hebbian", cell: str = "rnn", seed: int = 0, **options: Any
+    observation_size: int,
+    output_size: int,
+    *,
+    rule: str = "hebbian",
+    network: str | None = None,
+    features: int | None = None,
+    seed: int = 0,
+    **options: Any,
 ) -> Agent:
     """Build an agent.
 
@@ -32,61 +37,101 @@ def make(
         output_size: K, numbers in an output.
         rule: A name of `agents.RULES` or `module:Name`, with options as in "hebbian,rate=0.2"; what the rule does not
             take goes to the network.
-        cell: A name of `agents.CELLS`.
+        network: A name of `agents.NETWORKS` or `module:Name`, with options; None for the first of the table that has
+            the signals the rule needs.
+        features: For networks that learn from labels: how many numbers at the start of an observation are to be
+            classified; the label, K numbers, follows them. By default all numbers that are left beside the label.
         seed: Seeds the initial meta-parameters.
-        **options: See `NetworkOptions`.
+        **options: Further options of the network: see its `Options`.
 
     Raises:
-        UsageError: a name, an option or its value is not allowed.
+        UsageError: a name, an option or its value is not allowed, or the network lacks what the rule needs.
     """
     check_int("observation_size", observation_size, low=1)
     check_int("output_size", output_size, low=1)
     check_int("seed", seed, low=0, high=2**63 - 1)
     rule_name, given = parse_spec(rule)
-    row = RULES[rule_name]
-    rule_class = _load_class(RULES, rule_name, Rule)
+    rule_class = RULES.load_class(rule_name, Rule)
+    network_class, network_options = _network(network, rule_class)
     taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
     of_rule = {key: value for key, value in given.items() if key in taken}
-    of_network = {key: value for key, value in given.items() if key not in taken} | options
-    known = [field.name for field in dataclasses.fields(NetworkOptions)]
+    of_network = network_options | {key: value for key, value in given.items() if key not in taken} | options
+    known = [field.name for field in dataclasses.fields(network_class.Options)]
     if unknown := set(of_network) - set(known):
         raise UsageError(f"unknown option {sorted(unknown)[0]!r} of an agent: choose from {', '.join(known)}")
-    network = NetworkOptions(**of_network)
-    network = dataclasses.replace(network, hidden=round(network.hidden * row.options.get("width", 1)))
-    agent = SelfModulatedNetwork(
-        observation_size,
-        output_size,
-        rule=construct("rule", rule_name, rule_class, of_rule),
-        cell=construct("cell", cell, _load_class(CELLS, cell, Cell), {}),
-        options=network,
-        seed=seed,
-    )
+    row = dict(RULES[rule_name].options)
+    chosen = network_class.Options(**of_network)
+    if (width := row.pop("width", None)) is not None:
+        chosen = dataclasses.replace(chosen, hidden=round(chosen.hidden * width))
+    told = network_class.rule_arguments(observation_size, output_size, chosen) | {"seed": seed}
+    told = {key: value for key, value in told.items() if key in taken}
+    made: dict[str, Any] = {"rule": construct("rule", rule_name, rule_class, told | row | of_rule)}
+    if network_class.learns_from_labels:
+        made["features"] = _features(features, observation_size, output_size)
+    agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
     agent.config = {
         "observation_size": observation_size,
         "output_size": output_size,
         "rule": format_spec(rule_name, of_rule),
-        "cell": cell,
         "seed": seed,
+        **({} if network is None else {"network": parse_spec(network)[0]}),
+        **({"features": made["features"]} if "features" in made else {}),
         **of_network,
     }
     return agent
 
 
-def _load_class(registry: Registry, name: str, base: type) -> Any:
-    """The class that a name stands for.
+def _network(spec: str | None, rule: type[Rule]) -> tuple[Any, dict[str, Any]]:
+    """The class of a network and the options in its spec; without a spec the first that a rule can run on."""
+    if spec is not None:
+        name, options = parse_spec(spec)
+        found = NETWORKS.load_class(name, Agent)
+        return found, options
+    for name in NETWORKS:
+        found = NETWORKS.load(name)
+        if rule.needs <= found.offers:
+            return found, {}
+    raise UsageError(f"rule {rule.__name__} needs {', '.join(sorted(rule.needs))}: no network has all of them")
 
-    Raises:
-        UsageError: it is not a subclass of `base`.
-    """
-    found = registry.load(name)
-    if not (inspect.isclass(found) and issubclass(found, base)):
-        raise UsageError(f"{registry.kind} {name!r}: {found!r} is not a subclass of {base.__module__}.{base.__name__}")
-    return found
+
+def _features(features: int | None, observation_size: int, output_size: int) -> int:
+    if features is None:
+        features = observation_size - output_size
+    if not 1 <= features <= observation_size - output_size:
+        raise UsageError(
+            f"features={features} and a label of {output_size} numbers do not fit into {observation_size} observations"
+        )
+    return features
 
 
 def make_for(task: Task, **settings: Any) -> Agent:
-    """Build an agent of the sizes that a task asks for; `settings` as in `make`."""
+    """Build an agent of the sizes that a task asks for; `settings` as in `make`.
+
+    Raises:
+        UsageError: as in `make`; or the network cannot live in the task (see `misfit`).
+    """
+    chosen = {key: settings[key] for key in ("rule", "network") if key in settings}
+    if problem := misfit(task, **chosen):
+        raise UsageError(problem)
+    if _network_class(**chosen).learns_from_labels:
+        settings = {"features": task.slices["label"].start, **settings}
     return make(task.observation_size, task.output_size, **settings)
+
+
+def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str:
+    """Why the network that these settings choose cannot live in a task; empty if it can."""
+    found = _network_class(rule, network)
+    if not found.learns_from_labels:
+        return ""
+    label = task.slices.get("label")
+    if label is None or label.start == 0 or label.stop - label.start != task.output_size:
+        return f"{found.__name__} learns from labels: {type(task).__name__} shows none after its features"
+    return ""
+
+
+def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Agent]:
+    found: type[Agent] = _network(network, RULES.load_class(parse_spec(rule)[0], Rule))[0]
+    return found
 
 
 def save(agent: Agent, folder: str | Path) -> None:
@@ -111,7 +156,8 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
 
     Args:
         folder: Where `save` wrote it.
-        trust: Names `module:Name` of your own rules and cells that the file may name; importing one runs its module.
+        trust: Names `module:Name` of your own rules, networks and cells that the file may name; importing one runs
+            its module.
 
     Raises:
         UsageError: a file is missing or damaged, or names a user's own code that is not trusted.
@@ -122,7 +168,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         if settings["format"] != FORMAT:
             raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")
         config = dict(settings["agent"])
-        for key in ("rule", "cell"):
+        for key in {"rule", "network", "cell"} & config.keys():
             check_trusted(folder / "agent.json", config[key], trust)
         agent = make(**config)
     except FileNotFoundError:

@@ -15,6 +15,7 @@ class NetworkOptions:
 
     Attributes:
         hidden: Units H of the embedding and of the recurrent layer.
+        cell: The recurrent cell, a name of `agents.CELLS` or `module:Name`.
         rate: Neutral learning rate p_lr; modulation multiplies it by up to 2.
         decay: Neutral decay p_wd of the fast weights; the same modulation multiplies it.
         max_norm: Limit of the norm of one episode's change over all layers, before the rate.
@@ -28,6 +29,7 @@ class NetworkOptions:
     """
 
     hidden: int = 128
+    cell: str = "rnn"
     rate: float = 0.1
     decay: float = 0.1
     max_norm: float = 1.0

@@ -1,6 +1,6 @@
 """The one time loop: agents live through episodes of a task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class Rollout:
         metric: The task's metric of each episode (B,); without targets, the reward.
         episode: The episodes lived through; None where the agents' actions made them.
         state: The agents' state after the last step, in the rollout's form: see `Agent.close_state`.
+        penalty: The rule's penalty on its coefficients, to be minimised beside the mean loss: (), a population's (P,).
         records: What was recorded, by name; time is the first dimension (after the population's).
     """
 
@@ -32,6 +33,7 @@ class Rollout:
     metric: Tensor
     episode: Episode | None
     state: State
+    penalty: Tensor
     records: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -76,15 +78,13 @@ def rollout(
         world, first = task.reset(batch_size, generator)
     lifetimes = _Lifetimes(agent, task, episode, world, first, agent.draw_birth(batch_size, generator), tuple(record))
     values = {f"agent.{name}": value for name, value in (parameters or {}).items()}
+    individuals = _individuals(agent, values, population)
     if population is None or agent.batched:
         batch_shape = (batch_size,) if population is None else (population, batch_size)
         lived = torch.func.functional_call(lifetimes, values, (batch_shape,))
     else:
-
-        def live(values: dict[str, Tensor]) -> Any:
-            return torch.func.functional_call(lifetimes, values, ((batch_size,), False))
-
-        lived = torch.vmap(live)(values)
+        lived = individuals(lambda values: torch.func.functional_call(lifetimes, values, ((batch_size,), False)))
+    penalty = individuals(lambda values: torch.func.functional_call(_Penalty(agent), values, ()))
     outputs, rewards, state, records = lived
     if isinstance(task, SupervisedTask):
         assert episode is not None
@@ -92,7 +92,33 @@ def rollout(
     else:
         metric = rewards.sum(-2)
         loss = -metric
-    return Rollout(outputs, loss, metric, episode, state, records)
+    return Rollout(outputs, loss, metric, episode, state, penalty, records)
+
+
+def _individuals(
+    agent: Agent, values: dict[str, Tensor], population: int | None
+) -> Callable[[Callable[[dict[str, Tensor]], Any]], Any]:
+    """How to apply a function of one individual's parameters to all of them."""
+    own = dict(agent.named_parameters())
+    dims = {name: 0 if value.dim() > own[name.removeprefix("agent.")].dim() else None for name, value in values.items()}
+
+    def apply(function: Callable[[dict[str, Tensor]], Any]) -> Any:
+        if population is None:
+            return function(values)
+        return torch.vmap(function, in_dims=(dims,), out_dims=0)(values)
+
+    return apply
+
+
+class _Penalty(nn.Module):
+    """The rule's penalty as a module, so that `functional_call` replaces the parameters."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.agent = agent
+
+    def forward(self) -> Tensor:
+        return self.agent.rule.penalty()
 
 
 class _Lifetimes(nn.Module):
@@ -117,26 +143,38 @@ class _Lifetimes(nn.Module):
     ) -> tuple[Tensor, Tensor, State, dict[str, Tensor]]:
         """Live all T steps: outputs, rewards of a closed loop, state, records; time comes after the population."""
         agent, task, steps = self.agent, self.task, self.task.horizon
-        state = agent.initial_state(batch_shape, self.birth, steps if remember else None)
+        queries = self._first_query()
+        lived = steps if queries is None else queries
+        state = agent.initial_state(batch_shape, self.birth, steps if remember else None, queries or 0)
+        percepts = None if self.episode is None else agent.perceive(self.episode.inputs, state)
         world, observation = self.world, self.first
         outputs: list[Tensor] = []
         rewards: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
-        for step in range(1, steps + 1):
+        for step in range(lived):
             seen: dict[str, Tensor] | None = {} if self.record else None
-            output, state = agent(observation.expand(*batch_shape, -1), state, seen)
+            percept = agent.perceive(observation[None], state)[0] if percepts is None else percepts[step]
+            output, state = agent.live(percept, state, seen)
             outputs.append(output)
             for name, values in kept.items():
                 values.append((seen or {})[name].detach())
             if self.episode is None:
                 world, observation, reward, *_ = task.step(world, task.action(output))
                 rewards.append(reward)
-            elif step < steps:
-                observation = self.episode.inputs[step]
         time = len(batch_shape) - 1
+        answers = torch.stack(outputs, time)
+        if lived < steps:
+            assert percepts is not None
+            answers = torch.cat([answers, agent.answer(percepts[lived:], state)], time)
         records = {name: torch.stack(values, time) for name, values in kept.items()}
         total = torch.stack(rewards, time) if rewards else outputs[0].new_zeros(())
-        return torch.stack(outputs, time), total, state, records
+        return answers, total, state, records
+
+    def _first_query(self) -> int | None:
+        """The step from which on an agent that learns from labels may answer all at once; None if there is none."""
+        if self.record or not self.agent.learns_from_labels or not isinstance(self.task, SupervisedTask):
+            return None
+        return self.task.first_query
 
 
 def _population(agent: Agent, parameters: Mapping[str, Tensor]) -> int | None:

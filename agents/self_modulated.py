@@ -1,15 +1,14 @@
 """Duan's self-modulated networks: RNN or LSTM that set their own learning rate at every step."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
-from agents.cells import Activation, Cell
+from agents.cells import CELLS, Activation, Cell
 from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, FastWeights
 from agents.layers import PlasticLinear, with_ones
@@ -17,6 +16,7 @@ from agents.options import NetworkOptions
 from agents.rules import Outer, Rule, Signals
 from plastic_envs.checks import check_memory
 from plastic_envs.errors import UsageError
+from plastic_envs.registry import construct
 
 
 class SelfModulatedNetwork(Agent):
@@ -31,16 +31,15 @@ class SelfModulatedNetwork(Agent):
     """
 
     norm_epsilon: float = 1e-5
-    offers: ClassVar[frozenset[str]] = frozenset({"pre", "post", "error", "weight", "fast"})
+    offers = frozenset({"pre", "post", "error", "weight", "fast"})
+    Options = NetworkOptions
 
     def __init__(
-        self, observation_size: int, output_size: int, *, rule: Rule, cell: Cell, options: NetworkOptions, seed: int
+        self, observation_size: int, output_size: int, *, rule: Rule, options: NetworkOptions, seed: int
     ) -> None:
-        super().__init__()
-        if missing := set(rule.needs) - self.offers:
-            raise UsageError(f"rule {type(rule).__name__} needs {', '.join(sorted(missing))}, which this network lacks")
-        self.observation_size, self.output_size = observation_size, output_size
-        self.rule, self.cell_type, self.options = rule, cell, options
+        super().__init__(observation_size, output_size, rule=rule, seed=seed)
+        cell: Cell = construct("cell", options.cell, CELLS.load_class(options.cell, Cell), {})
+        self.cell_type, self.options = cell, options
         self.plastic = bool(rule.needs)
         self.batched = rule.batched
         hidden, width = options.hidden, cell.gates * options.hidden
@@ -65,7 +64,11 @@ class SelfModulatedNetwork(Agent):
         return {"encode": self.encode, "cell": self.cell, "decode": self.decode}
 
     def initial_state(
-        self, batch_shape: tuple[int, ...], birth: Mapping[str, Tensor] | None = None, steps: int | None = None
+        self,
+        batch_shape: tuple[int, ...],
+        birth: Mapping[str, Tensor] | None = None,
+        steps: int | None = None,
+        unscored: int = 0,
     ) -> State:
         """All activity and all fast weights zero."""
         zeros = self.encode.weight.new_zeros
@@ -103,26 +106,12 @@ class SelfModulatedNetwork(Agent):
             names += ["rate", "decay", "norm", *(f"fast.{name}" for name in self.layers())]
         return tuple(names)
 
-    def forward(
-        self, observation: Tensor, state: State | None = None, record: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, State]:
-        """Live one step: observation (..., D) to output (..., K); one change of the fast weights at its end."""
-        if observation.shape[-1:] != (self.observation_size,) or observation.dtype != self.encode.weight.dtype:
-            raise UsageError(
-                f"observation has the shape {tuple(observation.shape)} and {observation.dtype}: this agent takes "
-                f"(..., {self.observation_size}) and {self.encode.weight.dtype}"
-            )
-        if state is None:
-            state = self.initial_state(observation.shape[:-1])
-        if observation.dim() == 1:  # one agent: live as a batch of one
-            output, state = self._live(observation[None], _map(state, lambda x: x[None]), record)
-            return output[0], _map(state, lambda x: x[0])
-        return self._live(observation, state, record)
-
-    def _live(self, observation: Tensor, state: State, record: dict[str, Tensor] | None) -> tuple[Tensor, State]:
+    def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
+        """Live one step: observation (..., B, D) to output (..., B, K); one change of the fast weights at its end."""
         fast = self._fast(state)
         encode, cell, decode = self.encode, self.cell, self.decode
         memory = state.get("memory")
+        observation = percept.expand(*state["hidden"].shape[:-1], -1)  # a population sees the same
 
         pre_encode = with_ones(observation, ones=1)  # (..., B, D+1)
         embedding = _apply("encode", encode, fast, pre_encode).relu()  # (..., B, H)
@@ -258,8 +247,3 @@ def _send_back(name: str, layer: PlasticLinear, fast: FastWeights, post: Tensor,
     """Post (W + F)ᵀ for the first `rows` inputs."""
     slow = post @ layer.weight[..., :rows, :].transpose(-1, -2)
     return fast.read_back(name, post, rows, slow)
-
-
-def _map(state: State, function: Callable[[Tensor], Tensor]) -> State:
-    """Apply a function to every tensor of a nested state."""
-    return {key: _map(x, function) if isinstance(x, dict) else function(x) for key, x in state.items()}

@@ -91,7 +91,7 @@ class Backprop(Searcher):
         lived = rollout(self._agent, self.task, self.batch_size, self.generator)
         loss = lived.loss.mean()
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + lived.penalty).backward()  # type: ignore[no-untyped-call]
         self.ledger.count(self.batch_size, self.task.horizon)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.clip))
         if not math.isfinite(loss.item()) or not math.isfinite(norm):

@@ -28,7 +28,7 @@ from plastic_envs.errors import UsageError
 from plastic_envs.registry import own_code
 
 RESULT_COLUMNS = (
-    "task", "rule", "cell", "hidden", "searcher", "seed", "episodes", "env_steps", "metric", "metric_low",
+    "task", "rule", "network", "cell", "hidden", "searcher", "seed", "episodes", "env_steps", "metric", "metric_low",
     "metric_high", "loss", "status", "n_searched", "seconds", "cpu_seconds",
 )  # fmt: skip
 """Of `results.csv`; the last two are wall-clock and processor time, all others repeat exactly."""
@@ -83,8 +83,9 @@ def check_jobs(jobs: int | None) -> int:
 
 def trusted_code(planned: Sequence[PlannedRun]) -> list[str]:
     """The user's own code, `module:Name`, that was asked for and that run folders therefore name."""
-    specs = {spec for run in planned for spec in (run.settings.task, run.settings.rule, run.settings.cell)}
-    return sorted({name for spec in specs for name in own_code(spec)})
+    given = [run.settings for run in planned]
+    specs = {spec for each in given for spec in (each.task, each.rule, each.network, each.cell)}
+    return sorted({name for spec in specs if spec is not None for name in own_code(spec)})
 
 
 def comparison_text(experiment: Experiment) -> str:
@@ -104,7 +105,7 @@ def write_results(experiment: Experiment) -> Path:
     for run in experiment.runs:
         settings = run.settings
         shared = {
-            "task": settings.task, "rule": settings.rule, "cell": settings.cell, "hidden": settings.hidden,
+            "task": settings.task, "rule": settings.rule, **settings.network_settings,
             "searcher": settings.searcher, "seed": settings.seed,
             "n_searched": run.result.n_searched if run.result else "",
             "status": f"{run.status}: {run.reason}" if run.reason else run.status,

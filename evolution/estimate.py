@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 
-import agents
 from evolution.evaluation import evaluate
 from evolution.plan import PlannedRun, distinct
 from evolution.progress import duration
@@ -66,9 +65,7 @@ def measure(settings: RunSettings) -> Cost:
     gc.collect()
     _forget_peak()
     task = make_task(settings.task)
-    agent = agents.make_for(
-        task, rule=settings.rule, cell=settings.cell, hidden=settings.hidden, **settings.agent_options
-    )
+    agent = settings.make_agent(task)
     searcher = make_searcher(
         settings.searcher, task, agent, seed=settings.seed, searched=settings.searched, budget=settings.budget
     )

@@ -86,7 +86,7 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
         losses = lived.loss.mean(-1)  # (P, B) → (P,)
         self.ledger.count(len(genomes) * self.episodes, self.task.horizon)
         self.losses.append(losses)
-        batch.set_evals(finite_fitness(-losses))
+        batch.set_evals(finite_fitness(-losses - lived.penalty))
 
 
 def finite_fitness(fitness: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from evolution.settings import NETWORK
 from plastic_envs.errors import UsageError
 
 
@@ -23,8 +25,9 @@ class Grid:
     searchers: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     budget: int = 64_000
-    cell: str = "rnn"
-    hidden: int = 128
+    network: str | None = None
+    cell: str | None = None
+    hidden: int | None = None
     eval_episodes: int = 1000
     evals: int = 20
     searched: tuple[str, ...] = ("*",)
@@ -38,6 +41,11 @@ class Grid:
             repeated = next((value for value in values if values.count(value) > 1), None)
             if repeated is not None:
                 raise UsageError(f"{field} names {repeated!r} twice: each is run once")
+
+    @property
+    def network_settings(self) -> dict[str, Any]:
+        """Those settings of the network that are given."""
+        return {name: getattr(self, name) for name in NETWORK if getattr(self, name) is not None}
 
     def cells(self) -> Iterator[tuple[str, str, str]]:
         """Every task, rule and searcher, in the order in which results are listed."""

@@ -15,7 +15,7 @@ from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
 _SMALL = 4
-"""Hidden units of the agents that specs are tried on: options are refused at any size, and small ones are quick."""
+"""Hidden units of the agents that searchers are tried on: options are refused at any size, small ones are quick."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def plan_runs(grids: Sequence[Grid]) -> list[PlannedRun]:
         tasks = {spec: _task(spec) for spec in grid.tasks}
         _check_specs(grid, tasks)
         for task, rule, searcher in grid.cells():
-            reason = _not_applicable(tasks[task], searcher)
+            reason = _not_applicable(tasks[task], rule, grid.network, searcher)
             for seed in grid.seeds:
                 settings = RunSettings(
-                    task=task, rule=rule, cell=grid.cell, hidden=grid.hidden, searcher=searcher, budget=grid.budget,
-                    seed=seed, eval_episodes=grid.eval_episodes, evals=grid.evals, searched=grid.searched,
+                    task=task, rule=rule, searcher=searcher, budget=grid.budget, seed=seed, **grid.network_settings,
+                    eval_episodes=grid.eval_episodes, evals=grid.evals, searched=grid.searched,
                 )  # fmt: skip
                 folder = run_folder(task, rule, searcher, seed)
                 known = planned.setdefault(folder, PlannedRun(folder, settings, reason))
@@ -62,24 +62,24 @@ def distinct(planned: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
 
 
 def _check_specs(grid: Grid, tasks: dict[str, Task]) -> None:
-    """Make a small agent of every rule and a searcher of every spec, so that bad input ends before the first run."""
-    task = next(iter(tasks.values()))
-    for rule in grid.rules:
-        agents.make_for(task, rule=rule, cell=grid.cell, hidden=grid.hidden)
-        agent = agents.make_for(task, rule=rule, cell=grid.cell, hidden=_SMALL)
+    """Make an agent of every rule and a searcher of every spec, so that bad input ends before the first run."""
+    network = grid.network_settings
+    small = network | ({"hidden": _SMALL} if grid.network is None else {})
     for searcher in grid.searchers:
-        usable = next((task for task in tasks.values() if not _not_applicable(task, searcher)), None)
-        if usable is not None:
-            agent = agents.make_for(usable, rule=grid.rules[0], cell=grid.cell, hidden=_SMALL)
-            make_searcher(searcher, usable, agent, searched=grid.searched, budget=grid.budget)
+        for rule in grid.rules:
+            usable = [task for task in tasks.values() if not _not_applicable(task, rule, grid.network, searcher)]
+            for task in usable[:1]:
+                agents.make_for(task, rule=rule, **network)
+                agent = agents.make_for(task, rule=rule, **small)
+                make_searcher(searcher, task, agent, searched=grid.searched, budget=grid.budget)
 
 
-def _not_applicable(task: Task, searcher: str) -> str:
-    """Why a searcher cannot run on a task; empty if it can."""
+def _not_applicable(task: Task, rule: str, network: str | None, searcher: str) -> str:
+    """Why a rule's network cannot live in a task, or a searcher cannot run on it; empty if they can."""
     name = parse_spec(searcher)[0]
     if getattr(SEARCHERS.load(name), "needs_targets", False) and not task.has_targets:
         return f"{name} needs a task with targets: this one pays reward only"
-    return ""
+    return agents.misfit(task, rule=rule, network=network)
 
 
 @lru_cache(maxsize=32)

@@ -81,5 +81,5 @@ def describe(grids: Sequence[Grid]) -> str:
     """A line about a preset, from its grids."""
     tasks = dict.fromkeys(task.partition(",")[0] for grid in grids for task in grid.tasks)
     runs = sum(len(list(grid.cells())) * len(grid.seeds) for grid in grids)
-    cells = sorted({f"{grid.cell} with {grid.hidden} units" for grid in grids})
-    return f"{runs} runs on {', '.join(tasks)}; {', '.join(cells)}"
+    sizes = sorted({f"{grid.cell or 'rnn'} with {grid.hidden} units" for grid in grids})
+    return f"{runs} runs on {', '.join(tasks)}; {', '.join(sizes)}"

@@ -125,8 +125,9 @@ def open_task(where: Path, spec: str, trust: Collection[str]) -> Task:
 def train_command(settings: RunSettings) -> str:
     """The command line that makes this run."""
     words = [
-        "plastic-envs train", settings.task, f"--rule {settings.rule}", f"--cell {settings.cell}",
-        f"--hidden {settings.hidden}", f"--searcher {settings.searcher}", f"--budget {settings.budget}",
+        "plastic-envs train", settings.task, f"--rule {settings.rule}",
+        *(f"--{name} {value}" for name, value in settings.network_settings.items()),
+        f"--searcher {settings.searcher}", f"--budget {settings.budget}",
         f"--seed {settings.seed}", f"--eval-episodes {settings.eval_episodes}", f"--evals {settings.evals}",
     ]  # fmt: skip
     if tuple(settings.searched) != ("*",):

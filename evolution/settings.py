@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import agents
+from agents import Agent
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
+from plastic_envs.task import Task
+
+NETWORK = ("network", "cell", "hidden")
+"""Settings of the network that may stay open."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +23,9 @@ class RunSettings:
     Args:
         task: name and options of a task, "SequenceReproduction,seq_length=5,delay=0".
         rule: name and options of a plasticity rule.
-        cell: name of a recurrent cell.
-        hidden: number of hidden units.
+        network: name and options of a network; None for the one that the rule runs on.
+        cell: name of a recurrent cell; None for the network's own.
+        hidden: number of hidden units; None for the network's own.
         searcher: name and options of a searcher.
         budget: episodes the search may present; the last step may go beyond it.
         seed: root of all random streams of the search.
@@ -34,8 +41,9 @@ class RunSettings:
 
     task: str
     rule: str = "hebbian"
-    cell: str = "rnn"
-    hidden: int = 128
+    network: str | None = None
+    cell: str | None = None
+    hidden: int | None = None
     searcher: str = "backprop"
     budget: int = 64_000
     seed: int = 0
@@ -46,10 +54,13 @@ class RunSettings:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("task", "rule", "cell", "searcher"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise UsageError(f"{name} must be a name, not {getattr(self, name)!r}")
-        for name in ("hidden", "budget", "eval_episodes", "evals", "threads"):
+        for name in ("task", "rule", "searcher", "network", "cell"):
+            value = getattr(self, name)
+            if (value is not None or name not in NETWORK) and (not isinstance(value, str) or not value):
+                raise UsageError(f"{name} must be a name, not {value!r}")
+        if self.hidden is not None:
+            check_int("hidden", self.hidden, low=1)
+        for name in ("budget", "eval_episodes", "evals", "threads"):
             check_int(name, getattr(self, name), low=1)
         check_int("seed", self.seed, low=0)
         searched: Any = self.searched
@@ -59,6 +70,15 @@ class RunSettings:
         options: Any = self.agent_options
         if not isinstance(options, Mapping):
             raise UsageError(f"agent_options must be a mapping of names to values, not {options!r}")
+
+    @property
+    def network_settings(self) -> dict[str, Any]:
+        """Those settings of the network that are given."""
+        return {name: getattr(self, name) for name in NETWORK if getattr(self, name) is not None}
+
+    def make_agent(self, task: Task, seed: int = 0) -> Agent:
+        """The agent these settings ask for, for a task."""
+        return agents.make_for(task, rule=self.rule, seed=seed, **self.network_settings, **self.agent_options)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; `from_json` is the inverse."""
@@ -78,6 +98,11 @@ class RunSettings:
         if "task" not in values:
             raise UsageError("the setting 'task' is missing")
         return cls(**values)
+
+    def describe_network(self) -> str:
+        """The network in words: "rnn with 128 units"."""
+        named = " ".join(str(name) for name in (self.network, self.cell) if name) or "the rule's network"
+        return f"{named} with {self.hidden} units" if self.hidden is not None else named
 
     def difference(self, other: "RunSettings") -> str | None:
         """The first setting in which two runs differ, "seed=0, not seed=1" (this one's value first); None if equal."""

@@ -69,8 +69,7 @@ class Summary:
     task: str
     metric: Metric
     higher_is_better: bool
-    cell: str
-    hidden: int
+    network: str
     budget: int
     cells: tuple[Cell, ...]
     specs: Mapping[str, str] = field(default_factory=dict)
@@ -115,17 +114,17 @@ def summarise(runs: Sequence[RunRecord], metrics: Mapping[str, tuple[Metric, boo
         runs: as `records.read_run` returns them.
         metrics: the metric's kind of each task spec, and whether higher is better.
     """
-    groups: dict[tuple[str, str, int, int], dict[tuple[str, str], list[RunRecord]]] = {}
+    groups: dict[tuple[str, str, int], dict[tuple[str, str], list[RunRecord]]] = {}
     for run in runs:
         settings = run.settings
-        group = groups.setdefault((settings.task, settings.cell, settings.hidden, settings.budget), {})
+        group = groups.setdefault((settings.task, settings.describe_network(), settings.budget), {})
         group.setdefault((settings.rule, settings.searcher), []).append(run)
     summaries = []
-    for (task, cell, hidden, budget), group in groups.items():
+    for (task, network, budget), group in groups.items():
         names = short_names(rule for rule, _ in group) | short_names(searcher for _, searcher in group)
         cells = tuple(Cell(names[rule], names[searcher], tuple(runs)) for (rule, searcher), runs in group.items())
         specs = {name: spec for spec, name in names.items() if name != spec}
-        summaries.append(Summary(task, *metrics[task], cell, hidden, budget, cells, specs))
+        summaries.append(Summary(task, *metrics[task], network, budget, cells, specs))
     return summaries
 
 

@@ -61,7 +61,7 @@ def setting(summary: Summary) -> str:
     """What holds for the whole table of a task, in one line."""
     better = "higher" if summary.higher_is_better else "lower"
     text = (
-        f"{summary.metric} on held-out episodes, {better} is better; {summary.cell} with {summary.hidden} units, "
+        f"{summary.metric} on held-out episodes, {better} is better; {summary.network}, "
         f"{summary.budget:,} episodes a run; mean ± 95% Student-t half width (seeds)"
     )
     return "; ".join([text, *(f"{name} is {spec}" for name, spec in summary.specs.items())])

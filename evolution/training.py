@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-import agents
 from evolution.checkpoint import same_state
 from evolution.evaluation import Evaluation, evaluate
 from evolution.results import Clock, Progress, RunProgress, RunResult, Status
@@ -71,14 +70,7 @@ class _Run:
         self.folder = RunFolder(out)
         self.progress = progress
         self.task = make_task(settings.task)
-        agent = agents.make_for(
-            self.task,
-            rule=settings.rule,
-            cell=settings.cell,
-            hidden=settings.hidden,
-            seed=derive_seed(settings.seed, "agent"),
-            **settings.agent_options,
-        )
+        agent = settings.make_agent(self.task, seed=derive_seed(settings.seed, "agent"))
         self.searcher = make_searcher(
             settings.searcher,
             self.task,

@@ -63,6 +63,17 @@ class Registry(Mapping[str, Row]):
         """
         return load_object(self[name].target, self.kind)
 
+    def load_class(self, name: str, base: type) -> Any:
+        """The class that a name stands for.
+
+        Raises:
+            UsageError: it is not a subclass of `base`.
+        """
+        found = self.load(name)
+        if not (inspect.isclass(found) and issubclass(found, base)):
+            raise UsageError(f"{self.kind} {name!r}: {found!r} is not a subclass of {base.__module__}.{base.__name__}")
+        return found
+
 
 def load_object(target: str, kind: str) -> Any:
     """Import `"package.module:Name"`; modules in the working directory are found as by `python -m`."""

@@ -38,6 +38,9 @@ class SupervisedTask(Task):
     """The metric of an agent that knows nothing of the episode; not a number if nobody worked it out."""
     best: float | None = None
     """A bound that no agent's expected metric passes and `oracle` reaches, where it is known."""
+    first_query: int | None = None
+    """The step from which on only queries follow, if they may be answered in any order: observations with an all-zero
+    label. No earlier step is scored."""
     references: Mapping[str, Predictor] = MappingProxyType({})
     """Predictors that see only the inputs, shown beside every result."""
     oracle: Predictor | None = None

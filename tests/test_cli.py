@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from agents import CELLS, RULES
+from agents import CELLS, NETWORKS, RULES
 from evolution import PRESETS, SEARCHERS, RunSettings, load_run
 from evolution.cli import COMMANDS, main
 from plastic_envs.tasks import TASKS
@@ -50,7 +50,10 @@ def test_every_command_has_help(command, capsys):
 def test_list(capsys):
     assert main(["list", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
-    registries = {"tasks": TASKS, "rules": RULES, "cells": CELLS, "searchers": SEARCHERS, "presets": PRESETS}
+    registries = {
+        "tasks": TASKS, "rules": RULES, "networks": NETWORKS, "cells": CELLS, "searchers": SEARCHERS,
+        "presets": PRESETS,
+    }  # fmt: skip
     assert {kind: set(rows) for kind, rows in names.items()} == {kind: set(rows) for kind, rows in registries.items()}
     assert all(isinstance(summary, str) and summary for rows in names.values() for summary in rows.values())
     assert main(["list"]) == 0

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from plastic_envs.errors import UsageError
 
-Signal = Literal["pre", "post", "error", "weight", "fast"]
+Signal = Literal["pre", "post", "error", "pre_error", "weight", "fast", "code"]
 
 
 class Outer(NamedTuple):
@@ -31,12 +32,13 @@ class Signals:
     """What one layer of n inputs and m units offers to a rule at one step, for any leading batch dimensions.
 
     The last rows of a layer belong to its biases: there `pre` is 1 where the rule changes biases, else 0.
-    `error`, `weight` and `fast` are there if the rule lists them in `needs`.
+    `error`, `pre_error`, `weight` and `fast` are there if the rule lists them in `needs`.
 
     Attributes:
         pre: (..., n), the layer's input.
         post: (..., m), its activity after the nonlinearity.
-        error: (..., m), the derivative of the self-generated loss by the layer's summed input.
+        error: (..., m), the derivative of the network's loss by the layer's summed input.
+        pre_error: (..., n), the same for the units that the layer's inputs come from.
         weight: (..., n, m), the weight in use, slow + fast.
         fast: (..., n, m), the fast weight alone.
     """
@@ -44,6 +46,7 @@ class Signals:
     pre: Tensor
     post: Tensor
     error: Tensor | None = None
+    pre_error: Tensor | None = None
     read_weight: Callable[[], Tensor] | None = None
     read_fast: Callable[[], Tensor] | None = None
 
@@ -67,7 +70,7 @@ def _read(name: Signal, signal: Callable[[], Tensor] | None) -> Tensor:
 class Rule(nn.Module):
     """A plasticity rule: write `change`, list the signals it reads in `needs`, done.
 
-    The network applies it as fast ← (1 − decay)·fast + rate·(plasticity ∘ change), where rate and decay
+    A self-modulated network applies it as fast ← (1 − decay)·fast + rate·(plasticity ∘ change), where rate and decay
     are modulated by the network itself. Learned coefficients of the rule are ordinary `nn.Parameter`s.
     """
 
@@ -82,6 +85,14 @@ class Rule(nn.Module):
 
     batched: ClassVar[bool] = False
     """Whether `change` takes parameters with a leading population dimension; otherwise `torch.vmap` provides it."""
+
+    def penalty(self) -> Tensor:
+        """What a searcher minimises beside the loss, a number that depends on the rule's coefficients alone."""
+        return torch.zeros(())
+
+    def describe(self) -> str:
+        """The rule in readable form, with its learned coefficients."""
+        return "\n".join(f"{name} = {value.detach().tolist()}" for name, value in self.named_parameters())
 
     def change(self, signals: Signals) -> Outer | Tensor:
         """The raw change of a layer: `Outer(pre, post)` where it has rank one (fast), else a matrix (..., n, m)."""

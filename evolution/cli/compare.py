@@ -11,7 +11,7 @@ from evolution.cli.options import add_searched, add_settings, given
 if TYPE_CHECKING:
     from evolution.grid import Grid
 
-SETTINGS = ("budget", "cell", "hidden", "eval_episodes", "evals")
+SETTINGS = ("budget", "network", "cell", "hidden", "eval_episodes", "evals")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

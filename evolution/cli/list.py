@@ -11,14 +11,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every registered name with a line about it."""
-    from agents import CELLS, RULES
+    from agents import CELLS, NETWORKS, RULES
     from evolution.presets import PRESETS, describe
     from evolution.registry import SEARCHERS
     from plastic_envs.tasks import TASKS
 
     names = {
         kind: {name: row.summary for name, row in registry.items()}
-        for kind, registry in (("tasks", TASKS), ("rules", RULES), ("cells", CELLS), ("searchers", SEARCHERS))
+        for kind, registry in (
+            ("tasks", TASKS),
+            ("rules", RULES),
+            ("networks", NETWORKS),
+            ("cells", CELLS),
+            ("searchers", SEARCHERS),
+        )
     }
     names["presets"] = {name: describe(grids) for name, grids in PRESETS.items()}
     if args.json:

@@ -8,6 +8,7 @@ from evolution.settings import RunSettings
 
 HELP = {
     "rule": "plasticity rule, with options as in hebbian,rate=0.2",
+    "network": "kind of network, with options",
     "cell": "recurrent cell",
     "hidden": "hidden units",
     "searcher": "searcher, with options as in pgpe,popsize=50",
@@ -22,12 +23,13 @@ def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add options for fields of the run's settings, in that order, with their defaults in the help."""
     fields = {field.name: field for field in dataclasses.fields(RunSettings)}
     for name in names:
+        default, number = fields[name].default, "int" in str(fields[name].type)
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=int if isinstance(fields[name].default, int) else str,
+            type=int if number else str,
             default=argparse.SUPPRESS,
-            metavar="N" if isinstance(fields[name].default, int) else "NAME",
-            help=f"{HELP[name]} ({fields[name].default})",
+            metavar="N" if number else "NAME",
+            help=f"{HELP[name]} ({'what the rule runs on' if default is None else default})",
         )
 
 

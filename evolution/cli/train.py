@@ -5,7 +5,7 @@ import sys
 
 from evolution.cli.options import add_searched, add_settings, given
 
-OPTIONS = ("rule", "cell", "hidden", "searcher", "budget", "seed", "eval_episodes", "evals")
+OPTIONS = ("rule", "network", "cell", "hidden", "searcher", "budget", "seed", "eval_episodes", "evals")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,12 @@
+"""Networks by name: a kind of network is one subclass of `Agent` in one file and one row here."""
+
+from plastic_envs.registry import Registry, Row
+
+NETWORKS = Registry(
+    "network",
+    {
+        "self-modulated": Row(
+            "agents.self_modulated:SelfModulatedNetwork", "RNN or LSTM that sets its own learning rate (Duan)"
+        ),
+    },
+)
