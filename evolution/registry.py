@@ -61,5 +61,10 @@ SEARCHERS = Registry(
                 "mutation_stdev": 0.02,
             },
         ),
+        "alleles": Row(
+            _EVOTORCH,
+            "population genetics: weak selection on the frequencies of many small genes (Cristian 2020)",
+            {"algorithm": "evolution.alleles:Alleles", "popsize": 64, "episodes": 8, "stdev_init": 0.1, "theta": 0.5},
+        ),
     },
 )

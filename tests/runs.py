@@ -15,6 +15,7 @@ SEARCHERS = {
     "cem": "cem,popsize=8,episodes=2",
     "cmaes": "cmaes,popsize=8,episodes=2",
     "ga": "ga,popsize=4,episodes=2",
+    "alleles": "alleles,popsize=8,episodes=2",
 }
 CLOCKS = {"seconds", "cpu_seconds"}
 
