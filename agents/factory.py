@@ -15,7 +15,7 @@ from agents.rules import RULES, Rule
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import check_trusted, construct, format_spec, parse_spec
-from plastic_envs.task import Task
+from plastic_envs.task import Task, check_task
 
 FORMAT = 1
 
@@ -120,6 +120,7 @@ def make_for(task: Task, **settings: Any) -> Agent:
 
 def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str:
     """Why the network that these settings choose cannot live in a task; empty if it can."""
+    check_task(task)
     found = _network_class(rule, network)
     if not found.learns_from_labels:
         return ""

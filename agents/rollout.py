@@ -11,7 +11,7 @@ from agents.agent import Agent, State
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Task
+from plastic_envs.task import Episode, Task, check_task
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,7 @@ def _population(agent: Agent, parameters: Mapping[str, Tensor]) -> int | None:
 
 def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:
     """Refuse what does not fit together."""
+    check_task(task)
     for what, mine, its in (
         ("observations", agent.observation_size, task.observation_size),
         ("outputs", agent.output_size, task.output_size),

@@ -14,9 +14,10 @@ from typing import Any
 from evolution import tables
 from evolution.checkpoint import write_atomically, writing
 from evolution.grid import Grid
+from evolution.locking import folder_lock
 from evolution.plan import PlannedRun, plan_runs
 from evolution.progress import Progress
-from evolution.records import FORMAT, INDEX, Experiment, RunRecord, read_experiment, read_run
+from evolution.records import FORMAT, INDEX, Experiment, RunRecord, indexed_runs, read_experiment, read_run
 from evolution.results import RunProgress
 from evolution.run_folder import RunFolder, versions
 from evolution.settings import RunSettings
@@ -65,14 +66,16 @@ def compare(
     grids = [grids] if isinstance(grids, Grid) else list(grids)
     jobs = check_jobs(jobs)
     planned = plan_runs(grids)
-    index = _Index(Path(out), grids, planned, command, resume)
-    try:
-        _run_all(index, jobs)
-    finally:
-        index.write()
-        experiment = read_experiment(index.folder, trusted_code(planned))
-        write_results(experiment)
-        write_atomically(index.folder / "table.md", comparison_text(experiment).encode())
+    with folder_lock(Path(out)):
+        check_new(Path(out), resume)
+        index = _Index(Path(out), grids, planned, command)
+        try:
+            _run_all(index, jobs)
+        finally:
+            index.write()
+            experiment = read_experiment(index.folder, trusted_code(planned))
+            write_results(experiment)
+            write_atomically(index.folder / "table.md", comparison_text(experiment).encode())
     return experiment
 
 
@@ -116,20 +119,21 @@ def write_results(experiment: Experiment) -> Path:
     return path
 
 
+def check_new(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds something else than this comparison, or its beginning without `resume`."""
+    begun = (folder / INDEX).is_file()
+    if begun and not resume:
+        raise UsageError(f"{folder} holds a comparison already: continue it with --resume, or name another folder")
+    if not begun and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty and holds no comparison: name another folder")
+
+
 class _Index:
     """`compare.json`: the settings, and what became of every run."""
 
-    def __init__(
-        self, folder: Path, grids: Sequence[Grid], planned: Sequence[PlannedRun], command: str, resume: bool
-    ) -> None:
+    def __init__(self, folder: Path, grids: Sequence[Grid], planned: Sequence[PlannedRun], command: str) -> None:
         self.folder, self.planned = folder, planned
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file, not a folder")
-        begun = (folder / INDEX).is_file()
-        if begun and not resume:
-            raise UsageError(f"{folder} holds a comparison already: continue it with --resume, or name another folder")
-        if not begun and folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty and holds no comparison: name another folder")
+        self._check_complete()
         self.head = {
             "format": FORMAT,
             "command": command,
@@ -139,6 +143,18 @@ class _Index:
         self.failures = {place: run.not_applicable for place, run in enumerate(planned) if run.not_applicable}
         self.records = [self._read(place) for place in range(len(planned))]
         self.write()
+
+    def _check_complete(self) -> None:
+        """Refuse to forget runs that the folder's comparison has had so far."""
+        if not (self.folder / INDEX).is_file():
+            return
+        known = {run.folder for run in self.planned}
+        if lost := [name for name in indexed_runs(self.folder) if name not in known]:
+            others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            raise UsageError(
+                f"{self.folder} also holds {lost[0]}{others}, which this comparison does not ask for: ask for all of "
+                "them, or name another folder"
+            )
 
     def waiting(self) -> list[int]:
         """The runs that are still to be run, or to be tried again."""

@@ -11,7 +11,7 @@ from evolution.seeding import make_generator
 from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int
 from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Task
+from plastic_envs.task import Episode, Task, check_task
 
 CHUNK = 128
 """Episodes lived through at once, which bounds the memory of an evaluation."""
@@ -61,7 +61,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
     """
     check_int("episodes", episodes, low=1)
     check_int("seed", seed, low=0)
-    task = task.held_out()
+    task = check_task(task).held_out()
     generator = make_generator(seed, "evaluation")
     scores: list[Tensor] = []
     losses: list[Tensor] = []

@@ -103,6 +103,19 @@ def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
     )
 
 
+def indexed_runs(folder: Path) -> list[str]:
+    """The run folders that a comparison's index names.
+
+    Raises:
+        UsageError: the index is damaged.
+    """
+    path = folder / INDEX
+    try:
+        return [str(entry["folder"]) for entry in read_json(path)["runs"]]
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+
 def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
     """Read a run's folder; `entry` is its row in a comparison's index, which also knows of runs without a folder."""
     files = RunFolder(folder)

@@ -51,10 +51,8 @@ class RunFolder:
             UsageError: the folder holds something else, a run that must not be overwritten, or a run with other
                 settings; or it cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} is a file, not a folder")
         # A run killed in its first moment leaves at most a half-written config.json.tmp.
-        occupied = self.path.is_dir() and any(item.name != "config.json.tmp" for item in self.path.iterdir())
+        occupied = any(item.name != "config.json.tmp" for item in self.path.iterdir())
         if occupied and not self.config.exists():
             raise UsageError(f"{self.path} is not empty and not a run folder (no config.json): choose another folder")
         if occupied and resume:
@@ -64,9 +62,8 @@ class RunFolder:
             return
         if occupied and not overwrite:
             raise UsageError(f"{self.path} already holds a run: say resume to continue or overwrite to replace it")
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            if occupied:
+        if occupied:
+            with writing(self.path):
                 self._clear()
         self._write_json(self.config, {"format": FORMAT, "settings": settings.to_json(), "versions": versions()})
 

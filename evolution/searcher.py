@@ -14,7 +14,7 @@ import torch
 from agents import Agent
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import format_spec, parse_spec
-from plastic_envs.task import Task
+from plastic_envs.task import Task, check_task
 
 
 class Diverged(ArithmeticError):
@@ -63,6 +63,7 @@ class Searcher(ABC):
         searched: Sequence[str] = ("*",),
         budget: int | None = None,
     ) -> None:
+        check_task(task)
         if self.needs_targets and not task.has_targets:
             raise UsageError(f"{type(self).__name__} needs a task with targets: this one pays reward only")
         self.task = task

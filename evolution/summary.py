@@ -22,6 +22,11 @@ class Cell:
         """The runs that reached the end of their budget with finite numbers."""
         return tuple(run for run in self.runs if run.status == "finished")
 
+    @property
+    def reliable(self) -> bool:
+        """Whether no seed diverged or failed: the mean over the others would flatter it."""
+        return not any(run.status in ("diverged", "failed") for run in self.runs)
+
     @cached_property
     def scores(self) -> tuple[float, ...]:
         """The final held-out metric of every finished run."""
@@ -98,8 +103,9 @@ class Summary:
         return next((cell for cell in self.cells if (cell.rule, cell.searcher) == (rule, searcher)), None)
 
     def best(self, cells: Iterable[Cell]) -> Cell | None:
-        """The cell with the best mean among those with any finished run."""
+        """The cell with the best mean among those with any finished run; one that lost seeds only if all did."""
         scored = [cell for cell in cells if cell.interval is not None]
+        scored = [cell for cell in scored if cell.reliable] or scored
         return min(scored, key=lambda cell: self.cost(cell.interval.mean if cell.interval else 0.0), default=None)
 
     def cost(self, score: float) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from evolution.checkpoint import same_state
 from evolution.evaluation import Evaluation, evaluate
+from evolution.locking import folder_lock
 from evolution.results import Clock, Progress, RunProgress, RunResult, Status
 from evolution.run_folder import HistoryRow, RunFolder, load_result
 from evolution.searcher import Diverged, make_searcher
@@ -52,12 +53,13 @@ def train(
     torch.set_num_threads(settings.threads)
     try:
         run = _Run(settings, Path(out), progress)  # before the folder is touched: bad settings leave no trace
-        run.folder.prepare(settings, resume=resume, overwrite=overwrite)
-        result = run.folder.read_result()
-        if result is not None and result.status != "interrupted":
-            return result
-        with contextlib.closing(run.folder.events):
-            return run.go()
+        with folder_lock(run.folder.path):
+            run.folder.prepare(settings, resume=resume, overwrite=overwrite)
+            result = run.folder.read_result()
+            if result is not None and result.status != "interrupted":
+                return result
+            with contextlib.closing(run.folder.events):
+                return run.go()
     finally:
         torch.set_num_threads(threads)
 

@@ -94,6 +94,17 @@ class Episode:
         )
 
 
+def check_task(task: object) -> "Task":
+    """The task, if it is one.
+
+    Raises:
+        UsageError: it is something else, such as a task's name.
+    """
+    if not isinstance(task, Task):
+        raise UsageError(f"task must be a plastic_envs.Task, not {task!r}: make_task makes one from its name")
+    return task
+
+
 Predictor = Callable[[Episode], Tensor]
 """From episodes to outputs (T, B, K); row t may use inputs up to step t, and, for an oracle, what is hidden."""
 

@@ -403,6 +403,15 @@ def test_rules_that_return_something_else_are_refused(kind: str, says: str) -> N
         agent(torch.zeros(3, 16, dtype=torch.float64))
 
 
+def test_the_name_of_a_task_is_no_task() -> None:
+    for wrong in (
+        lambda: agents.make_for("CueReward"),  # type: ignore[arg-type]
+        lambda: agents.rollout(agents.make(16, 1), "CueReward", 1, torch.Generator()),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match=r"not 'CueReward': make_task makes one"):
+            wrong()
+
+
 def test_control_is_wider() -> None:
     assert agents.make(5, 2, rule="none-wide", hidden=8).options.hidden == 12
     assert "fast" not in agents.make(5, 2, rule="none").initial_state((1,))

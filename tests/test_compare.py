@@ -16,6 +16,7 @@ import pytest
 from evolution import PRESETS, Grid, compare
 from evolution.comparison import RESULT_COLUMNS
 from evolution.grid import run_folder, seeds_from, specs_from
+from evolution.locking import folder_lock
 from evolution.plan import plan_runs
 from evolution.progress import Progress
 from plastic_envs.errors import UsageError
@@ -86,8 +87,14 @@ def test_resume_may_add_runs_but_not_change_them(whole, tmp_path):
     shutil.copytree(whole[0], folder)
     with pytest.raises(UsageError, match="budget=160"):
         compare(replace(SMALL, budget=320), folder, resume=True)
-    fewer = replace(SMALL, rules=("none",))
-    assert len(compare(fewer, folder, resume=True).runs) == 4
+    with pytest.raises(UsageError, match=r"hebbian.* and 3 more, which this comparison does not ask for"):
+        compare(replace(SMALL, rules=("none",)), folder, resume=True)
+    assert results(folder) == results(whole[0])
+
+
+def test_a_folder_is_one_process_at_a_time(whole):
+    with folder_lock(whole[0]), pytest.raises(UsageError, match="in use by another process"):
+        compare(SMALL, whole[0], resume=True)
 
 
 def test_an_existing_folder_is_left_alone(whole, tmp_path):

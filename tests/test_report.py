@@ -219,6 +219,9 @@ def test_runs_that_stopped_early_are_said_and_drawn(tmp_path):
     made = summarise(runs, {"CueReward": ("squared error", False)})[0]
     assert "(2), 1 diverged" in markdown(made)
     assert "hebbian by backprop: 1 of 3 seeds diverged" in markdown(made)
+    sound = summary({("gradient", "backprop"): [0.4, 0.5]}).cells
+    both = replace(made, cells=(*made.cells, *sound))
+    assert both.best(both.cells) is sound[0]  # the better mean left a diverged seed out
     plots.learning_curves(made, tmp_path / "curves.png")
     plots.final_scores(made, tmp_path / "scores.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)

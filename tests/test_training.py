@@ -179,7 +179,7 @@ def test_read_only_folder_is_one_sentence(tmp_path, monkeypatch):
         ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"seed": True}, "seed must be an integer"),
         ({"searched": "*"}, "searched must be a list of name patterns"),
-        ({"cell": None}, "cell must be a name, not None"),
+        ({"cell": 3}, "cell must be a name, not 3"),
         ({"agent_options": 3}, "agent_options must be a mapping"),
     ],
 )
