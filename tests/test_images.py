@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plastic_envs import UsageError, make_task
-from plastic_envs.data import ImageData, digits, load_images
+from plastic_envs.data import LabelledData, load_data
 from tests.user_code import stripes
 
 SPLITS = ("train", "validation", "test")
@@ -59,14 +59,15 @@ def test_an_episode_shows_each_class_as_specified(options):
 
 def test_images_are_the_sources_turned():
     task, episode = episodes(n=50, split="test")
-    data = digits()
-    pool = torch.cat([data.images[data.labels == kind] for kind in data.splits["test"]])
+    data = load_data("digits")
+    images = data.features.view(-1, 8, 8)
+    pool = torch.cat([images[data.labels == kind] for kind in data.splits["test"]])
     for step in range(task.horizon):
         for b in range(50):
             kind, turns, sample = (episode.hidden[name][step, b].item() for name in ("kind", "turns", "sample"))
             image = episode.inputs[step, b, :64].view(8, 8)
             assert torch.equal(image, pool[sample].rot90(turns))
-            assert (data.labels[(data.images == pool[sample]).all(2).all(1)] == kind).all()
+            assert (data.labels[(images == pool[sample]).all(2).all(1)] == kind).all()
 
 
 def test_draws_are_fair():
@@ -129,7 +130,7 @@ def test_binary_loss_is_binary_cross_entropy_on_the_softmax():
     assert torch.allclose(task.loss(outputs, episode), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("source", ["tests.user_code:stripes", stripes, stripes(), ImageData(*stripes())])
+@pytest.mark.parametrize("source", ["tests.user_code:stripes", stripes, stripes(), LabelledData(*stripes())])
 def test_users_images(source):
     task, episode = episodes(n=20, source=source, n_way=2, rotate=False, split="test")
     assert set(episode.hidden["kind"].unique().tolist()) == {8, 9}
@@ -141,7 +142,7 @@ def test_users_images(source):
 
 
 def test_users_splits_are_kept():
-    data = ImageData(*stripes(), splits={"train": (9, 1), "validation": (2, 3), "test": (0, 4)})
+    data = LabelledData(*stripes(), splits={"train": (9, 1), "validation": (2, 3), "test": (0, 4)})
     _, episode = episodes(n=50, source=data, n_way=2, rotate=False)
     assert set(episode.hidden["kind"].unique().tolist()) == {1, 9}
 
@@ -151,7 +152,7 @@ def test_users_splits_are_kept():
     [
         ("nothing", "unknown data set 'nothing'"),
         (3, "gives a int, not images"),
-        ((torch.zeros(3, 4), torch.zeros(3)), r"shape \(N, H, W\)"),
+        ((torch.zeros(3), torch.zeros(3)), r"must have the shape \(N, D\), or \(N, H, W\)"),
         ((torch.zeros(3, 4, 4), torch.zeros(2, dtype=torch.long)), "3 integers"),
         ((torch.zeros(3, 4, 4), torch.zeros(3)), "3 integers"),
         ((torch.full((3, 4, 4), 255.0), torch.arange(3)), r"lie in \[0, 1\]"),
@@ -160,12 +161,12 @@ def test_users_splits_are_kept():
 )
 def test_bad_images_are_refused(given, words):
     with pytest.raises(UsageError, match=words):
-        load_images(given)
+        load_data(given)
 
 
 def test_overlapping_splits_are_refused():
     with pytest.raises(UsageError, match="each to one"):
-        ImageData(*stripes(), splits={"train": (0, 1), "validation": (1,), "test": (2,)})
+        LabelledData(*stripes(), splits={"train": (0, 1), "validation": (1,), "test": (2,)})
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,7 @@ def test_overlapping_splits_are_refused():
         ({"loss": "hinge"}, "loss"),
         ({"metric_steps": "last"}, "metric_steps"),
         ({"source": (torch.zeros(30, 2, 3), torch.arange(10).repeat(3))}, "rotate must be false"),
+        ({"source": (torch.zeros(30, 6), torch.arange(10).repeat(3))}, "has no images"),
     ],
 )
 def test_bad_options_are_refused(options, words):

@@ -26,6 +26,10 @@ TASKS = Registry(
             "plastic_envs.tasks.few_shot_images:FewShotImageClassification",
             "tell new classes of images apart after one look at each",
         ),
+        "OnlineClassification": Row(
+            "plastic_envs.tasks.online_classification:OnlineClassification",
+            "learn to classify from labelled examples seen one after the other",
+        ),
     },
 )
 

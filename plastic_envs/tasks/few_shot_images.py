@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plastic_envs.checks import check_bool, check_choice, check_int
-from plastic_envs.data import SPLITS, Split, load_images
+from plastic_envs.data import SPLITS, Split, load_data
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask, during
 from plastic_envs.task import Episode, layout
@@ -35,7 +35,7 @@ class FewShotImageClassification(SupervisedTask):
     the accuracy over them.
 
     ## Arguments
-    * `source` ("digits"): images and labels, see `plastic_envs.data.load_images`.
+    * `source` ("digits"): images and labels, see `plastic_envs.data.load_data`.
     * `split` ("train"): "train", "validation" or "test".
     * `n_way` (5), `n_shot` (1), `n_query` (`n_way`; Miconi et al. have 1), `rotate` (True): see above.
     * `labels` ("random"): which class gets which label is drawn anew per episode, or is its "rank" (Duan's program)
@@ -56,7 +56,9 @@ class FewShotImageClassification(SupervisedTask):
         loss: Literal["categorical", "binary"] = "categorical",
         metric_steps: Literal["all", "first"] = "all",
     ) -> None:
-        self.data = load_images(source)
+        self.data = load_data(source)
+        if self.data.image_shape is None:
+            raise UsageError(f"source {source!r} has no images (N, H, W), which this task needs")
         self.n_way = check_int("n_way", n_way, 2)
         self.n_shot = check_int("n_shot", n_shot, 1)
         self.n_query = check_int("n_query", n_way if n_query is None else n_query, 1, n_way)
@@ -64,7 +66,7 @@ class FewShotImageClassification(SupervisedTask):
         self.labels = check_choice("labels", labels, ("random", "rank"))
         self.loss_kind = check_choice("loss", loss, ("categorical", "binary"))
         self.metric_steps = check_choice("metric_steps", metric_steps, ("all", "first"))
-        height, width = self.data.images.shape[1:]
+        height, width = self.data.image_shape
         if rotate and height != width:
             raise UsageError(f"rotate must be false for images that are not square ({height}×{width})")
         self.n_support = n_way * n_shot
@@ -98,7 +100,7 @@ class FewShotImageClassification(SupervisedTask):
         if counts.min() <= self.n_shot:
             needed = self.n_shot + 1
             raise UsageError(f"n_shot={self.n_shot} needs {needed} images of every class, one has {counts.min()}")
-        self._pixels = self.data.images[torch.cat(members)].flatten()
+        self._pixels = self.data.features[torch.cat(members)].flatten()
         self._kinds = torch.tensor(kinds)
         self._counts, self._starts = counts, counts.cumsum(0) - counts
         self._classes = torch.tensor(classes)  # (classes, 2)

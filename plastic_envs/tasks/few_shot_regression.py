@@ -8,6 +8,7 @@ from torch import Tensor
 
 from plastic_envs.checks import check_choice, check_float, check_int
 from plastic_envs.errors import UsageError
+from plastic_envs.ridge import ridge
 from plastic_envs.supervised import SupervisedTask, during
 from plastic_envs.task import FARTHEST_NORMAL, Episode, layout
 
@@ -121,12 +122,8 @@ class FewShotRegression(SupervisedTask):
         """Echo, then answer from a ridge regression (with bias, penalised too) on the episode's training steps."""
         answers = episode.inputs[..., -2:-1].clone()
         x = episode.inputs[..., : self.n_inputs].transpose(0, 1)  # (B, T, n)
-        x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
-        known, asked = x[:, : self.n_train], x[:, self.n_train :]
         y = answers[: self.n_train].transpose(0, 1)  # (B, n_train, 1)
-        gram = known.mT @ known + penalty * torch.eye(x.shape[-1], device=x.device)
-        weights = torch.linalg.solve(gram, known.mT @ y)  # (B, n + 1, 1)
-        answers[self.n_train :] = (asked @ weights).transpose(0, 1)
+        answers[self.n_train :] = ridge(x[:, : self.n_train], y, x[:, self.n_train :], penalty).transpose(0, 1)
         return answers
 
     def truth(self, episode: Episode) -> Tensor:

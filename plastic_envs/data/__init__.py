@@ -1,0 +1,52 @@
+"""Labelled data sets by name, and the form in which users bring their own."""
+
+from typing import Any
+
+from plastic_envs.data.labelled import SPLITS, LabelledData, Split
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import Registry, Row, construct
+
+__all__ = ["DATA", "SPLITS", "LabelledData", "Split", "load_data"]
+
+DATA = Registry(
+    "data set",
+    {
+        "digits": Row(
+            "plastic_envs.data.digits:digits",
+            "1,797 handwritten digits of 8×8 pixels, from scikit-learn",
+        ),
+    },
+)
+
+
+def load_data(source: Any, **options: Any) -> LabelledData:
+    """Labelled examples from a source.
+
+    Args:
+        source: a name in `DATA`, `module:Name`, a `LabelledData`, arrays (features, labels) or (features, labels,
+            test features, test labels), an object with `labels` and `features` or `images`, or a function that
+            returns one of these.
+        **options: what the function behind the name is called with.
+
+    Raises:
+        UsageError: the source is unknown, takes no such option, or what it gives has the wrong form.
+    """
+    given = source
+    if isinstance(source, str):
+        given, options = DATA.load(source), {**DATA[source].options, **options}
+    if callable(given):
+        given = construct("source", str(source), given, options)
+    elif options:
+        raise UsageError(f"source {source!r} takes no {next(iter(options))}")
+    if isinstance(given, LabelledData):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:
+        return LabelledData(*given)
+    if isinstance(given, tuple) and len(given) == 4:
+        return LabelledData.of_parts(*given)
+    for name in ("features", "images"):
+        if hasattr(given, name) and hasattr(given, "labels"):
+            return LabelledData(getattr(given, name), given.labels)
+    raise UsageError(
+        f"source {source!r} gives a {type(given).__name__}, not images (N, H, W), or features (N, D), and labels (N,)"
+    )
