@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _NAMES = {
+    "claims": ("CLAIMS", "ClaimSettings", "Finding", "claim"),
     "comparison": ("compare",),
     "evaluation": ("Evaluation", "evaluate"),
     "grid": ("Grid",),
@@ -27,6 +28,10 @@ _HOMES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for n
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from evolution.claims import CLAIMS as CLAIMS
+    from evolution.claims import ClaimSettings as ClaimSettings
+    from evolution.claims import Finding as Finding
+    from evolution.claims import claim as claim
     from evolution.comparison import compare as compare
     from evolution.evaluation import Evaluation as Evaluation
     from evolution.evaluation import evaluate as evaluate

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "search the meta-parameters of one agent on one task",
     "evaluate": "score a trained agent on held-out episodes, beside the reference predictors",
     "compare": "tasks × rules × searchers × seeds on one budget, in parallel",
+    "claim": "run what a paper claims, and say whether it holds",
     "report": "write report.html and its figures from a comparison or a run",
 }
 """Command to summary; module `evolution.cli.<command>` has `add_arguments(parser)` and `run(args) -> int`."""

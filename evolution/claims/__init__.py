@@ -1,0 +1,40 @@
+"""What papers claim, run anew: one command or call per claim, which says whether it holds here.
+
+    plastic-envs claim 3                # or evolution.claim("3"): quick, within minutes
+    plastic-envs claim 3 --full         # larger, or the paper's sizes
+    plastic-envs claim                  # lists the claims
+
+A claim is a function from `ClaimSettings` to a `Finding`, in a file of its own in this package, and a row in `CLAIMS`.
+It draws all that is random from `make_generator(settings.seed, …)`, so that equal settings give equal figures, works on
+batched tensors, and decides `holds` by a criterion that its docstring states and that was fixed before it was run:
+a claim that does not hold is reported so, with its figures. `claim` does the rest: the folder, the files and the text.
+One of your own goes by `module:Name`.
+"""
+
+from evolution.claims.finding import ClaimSettings, Finding
+from evolution.claims.running import claim
+from plastic_envs.registry import Registry, Row
+
+__all__ = ["CLAIMS", "ClaimSettings", "Finding", "claim"]
+
+CLAIMS = Registry(
+    "claim",
+    {
+        "3": Row(
+            "evolution.claims.separation:separation",
+            "the output rule [−a,a;b,−b] separates separable ±1 data within 2b²n/(a²γ²) updates (Cristian, theorem 3)",
+        ),
+        "3b": Row(
+            "evolution.claims.near_threshold:near_threshold",
+            "with updates near the threshold too, mistakes are O(b²/a²·(R²+D²+2γ)/γ²) (Cristian, theorem 4)",
+        ),
+        "4": Row(
+            "evolution.claims.special_cases:special_cases",
+            "the perceptron and Winnow are output rules with one output neuron (Cristian, table 1)",
+        ),
+        "9": Row(
+            "evolution.claims.allele_flow:allele_flow",
+            "selection on allele frequencies follows gradient descent (Cristian, appendix C)",
+        ),
+    },
+)

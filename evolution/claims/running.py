@@ -1,0 +1,102 @@
+"""Runs one claim and leaves claim.json, figures.csv and picture.png in a folder."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from evolution.claims.finding import ClaimSettings, Finding
+from plastic_envs.errors import MissingExtraError, UsageError
+
+FORMAT = 1
+
+
+def claim(
+    number: str, *, full: bool = False, seed: int = 0, out: str | Path | None = None, overwrite: bool = False
+) -> Finding:
+    """Run a claim of `CLAIMS` and write what came of it.
+
+    Args:
+        number: its name in `CLAIMS`, or `module:Name` of your own.
+        full: larger, or the paper's sizes, rather than within minutes.
+        seed: root of all random streams; equal settings give equal figures.
+        out: the folder; by default runs/claim-<number>.
+        overwrite: replace the claim in `out`.
+
+    Raises:
+        UsageError: there is no such claim, or `out` holds something else or must not be overwritten.
+        MissingExtraError: matplotlib is absent.
+    """
+    import torch
+
+    from evolution.claims import CLAIMS
+
+    settings = ClaimSettings(full, seed)
+    run, options = CLAIMS.load(number), CLAIMS[number].options
+    folder = Path(f"runs/claim-{number.replace(':', '.')}") if out is None else Path(out)
+    _check_matplotlib()
+    prepare(folder, overwrite=overwrite)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same figures on any number of cores
+    try:
+        finding = run(settings, **options)
+    finally:
+        torch.set_num_threads(threads)
+    if not isinstance(finding, Finding):
+        raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
+    write(folder, number, settings, finding)
+    return finding
+
+
+def prepare(folder: Path, *, overwrite: bool) -> None:
+    """Make the folder, if a claim may be written to it.
+
+    Raises:
+        UsageError: it holds something else, or a claim that must not be overwritten.
+    """
+    from evolution.checkpoint import writing
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / "claim.json").is_file():
+            raise UsageError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
+        if not overwrite:
+            raise UsageError(f"{folder} already holds a claim: say overwrite to replace it, or name another folder")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) -> None:
+    """Write the three files; claim.json first, as by it the folder is known."""
+    from evolution.checkpoint import write_atomically
+    from evolution.plots import figure
+    from evolution.run_folder import versions
+
+    told = {
+        "format": FORMAT,
+        "number": number,
+        "claim": finding.claim,
+        "source": finding.source,
+        "holds": finding.holds,
+        "verdict": finding.verdict,
+        "settings": asdict(settings),
+        "versions": versions(),
+    }
+    write_atomically(folder / "claim.json", (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, finding.figures[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finding.figures)
+    write_atomically(folder / "figures.csv", table.getvalue().encode())
+    with figure(folder / "picture.png", *finding.size) as canvas:
+        finding.draw(canvas)
+
+
+def _check_matplotlib() -> None:
+    """Before the work rather than after it."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtraError("a claim's picture", "plots") from None

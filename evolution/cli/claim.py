@@ -1,0 +1,29 @@
+"""`plastic-envs claim`."""
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("number", metavar="N", nargs="?", default="list", help="a claim, or list (the default)")
+    parser.add_argument("--full", action="store_true", help="larger, or the paper's sizes, rather than within minutes")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all random streams (0)")
+    parser.add_argument("--out", metavar="DIR", help="folder of the claim (runs/claim-N)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the claim in DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is claimed, the figures and whether it holds; one that does not hold is no error."""
+    from evolution.claims import CLAIMS, claim
+
+    if args.number == "list":
+        width = max(map(len, CLAIMS))
+        for number, row in CLAIMS.items():
+            print(f"{number:<{width}}  {row.summary}")
+        return 0
+    finding = claim(args.number, full=args.full, seed=args.seed, out=args.out, overwrite=args.overwrite)
+    print(f"Claim {args.number}: {finding.text()}", end="")
+    folder = args.out or f"runs/claim-{args.number}"
+    print(f"\nclaim.json, figures.csv and picture.png are in {folder}", file=sys.stderr)
+    return 0
