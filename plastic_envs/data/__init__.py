@@ -15,6 +15,10 @@ DATA = Registry(
             "plastic_envs.data.digits:digits",
             "1,797 handwritten digits of 8×8 pixels, from scikit-learn",
         ),
+        "halfspace": Row("plastic_envs.data.synthetic:halfspace", "10 inputs on the two sides of a random plane"),
+        "relu1": Row("plastic_envs.data.synthetic:relu", "10 inputs labelled by a random ReLU network", {"seed": 1}),
+        "relu2": Row("plastic_envs.data.synthetic:relu", "the same by another such network", {"seed": 2}),
+        "rnn": Row("plastic_envs.data.synthetic:rnn", "10 inputs labelled by a random capped recurrent network"),
     },
 )
 
