@@ -48,7 +48,7 @@ def separation(settings: ClaimSettings) -> Finding:
     margin from w*, with both labels or with the label + alone, to which the rule is not symmetric.
     """
     generator = make_generator(settings.seed, "claim")
-    n_problems, limit = (400, 100_000) if settings.full else (60, 4_000)
+    n_problems, limit = (300, 30_000) if settings.full else (60, 4_000)
     cells: Cells = {}
     for one_label in LABELS:
         for margin in MARGINS:
