@@ -63,11 +63,12 @@ def make(
     chosen = network_class.Options(**of_network)
     if (width := row.pop("width", None)) is not None:
         chosen = dataclasses.replace(chosen, hidden=round(chosen.hidden * width))
-    told = network_class.rule_arguments(observation_size, output_size, chosen) | {"seed": seed}
-    told = {key: value for key, value in told.items() if key in taken}
-    made: dict[str, Any] = {"rule": construct("rule", rule_name, rule_class, told | row | of_rule)}
+    made: dict[str, Any] = {}
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)
+    told = network_class.rule_arguments(observation_size, output_size, chosen) | {"seed": seed, **made}
+    told = {key: value for key, value in told.items() if key in taken}
+    made["rule"] = construct("rule", rule_name, rule_class, told | row | of_rule)
     agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
     agent.config = {
         "observation_size": observation_size,
