@@ -8,5 +8,8 @@ NETWORKS = Registry(
         "self-modulated": Row(
             "agents.self_modulated:SelfModulatedNetwork", "RNN or LSTM that sets its own learning rate (Duan)"
         ),
+        "feedback": Row(
+            "agents.feedback_network:FeedbackNetwork", "classifier with random or symmetric feedback (Rosenbaum)"
+        ),
     },
 )

@@ -13,9 +13,9 @@ from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, FastWeights
 from agents.layers import PlasticLinear, with_ones
 from agents.options import NetworkOptions
-from agents.rules import Outer, Rule, Signals
+from agents.rules import LowRank, Outer, Rule, Signals
+from agents.rules.base import check_change
 from plastic_envs.checks import check_memory
-from plastic_envs.errors import UsageError
 from plastic_envs.registry import construct
 
 
@@ -201,8 +201,9 @@ class SelfModulatedNetwork(Agent):
                 read_weight=partial(_weight, layer, fast, name) if "weight" in needs else None,
                 read_fast=partial(fast.matrix, name) if "fast" in needs else None,
             )
-            changes[name] = change = self.rule.change(signals)
-            _check_change(self.rule, change, pre, posts[name])
+            change = self.rule.change(signals)
+            check_change(self.rule, change, signals)
+            changes[name] = change = change.dense(signals) if isinstance(change, LowRank) else change
             square = change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
             square_norm = square_norm + square
         assert isinstance(square_norm, Tensor)
@@ -214,22 +215,6 @@ class SelfModulatedNetwork(Agent):
         fast.write(changes, limited, decay)
         if record is not None:
             record |= {"rate": rate, "decay": decay, "norm": square_norm.sqrt()}
-
-
-def _check_change(rule: Rule, change: object, pre: Tensor, post: Tensor) -> None:
-    """Refuse what is not a change of a layer with these signals: a user's rule may return anything."""
-    n, m = pre.shape[-1], post.shape[-1]
-    if isinstance(change, Outer):
-        factors = [part.shape[-1] if isinstance(part, Tensor) else part for part in change]
-        fits, what = factors == [n, m], f"Outer of factors {factors[0]} and {factors[1]}"
-    else:
-        matrix = isinstance(change, Tensor) and not rule.rank_one
-        fits = matrix and change.shape[-2:] == (n, m)  # type: ignore[attr-defined]
-        what = f"a tensor {tuple(change.shape)}" if isinstance(change, Tensor) else repr(change)
-    if not fits:
-        allowed = f"Outer of factors (..., {n}) and (..., {m})"
-        allowed += "" if rule.rank_one else f" or a matrix (..., {n}, {m})"
-        raise UsageError(f"the change of rule {type(rule).__name__} must be {allowed}, not {what}")
 
 
 def _weight(layer: PlasticLinear, fast: FastWeights, name: str) -> Tensor:

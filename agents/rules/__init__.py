@@ -1,6 +1,6 @@
 """Plasticity rules by name: a rule is one class in one file and one row here."""
 
-from agents.rules.base import Outer, Rule, Signal, Signals
+from agents.rules.base import LowRank, Outer, Rule, Signal, Signals
 from plastic_envs.registry import Registry, Row
 
 RULES = Registry(
@@ -8,6 +8,14 @@ RULES = Registry(
     {
         "hebbian": Row("agents.rules.hebbian:Hebbian", "pre × post, with learned plasticity per connection (Duan)"),
         "gradient": Row("agents.rules.gradient:Gradient", "gradient of a self-generated loss, one step back (Duan)"),
+        "pool": Row(
+            "agents.rules.pool:Pool", "ten error-driven and Hebbian terms with learned coefficients (Rosenbaum)"
+        ),
+        "pseudo-gradient": Row(
+            "agents.rules.pool:Pool",
+            "feedback alignment; with the network's feedback=symmetric, backpropagation",
+            {"terms": 1},
+        ),
         "none": Row("agents.rules.none:NoPlasticity", "no plasticity: an ordinary RNN or LSTM"),
         "none-wide": Row(
             "agents.rules.none:NoPlasticity",
@@ -17,4 +25,4 @@ RULES = Registry(
     },
 )
 
-__all__ = ["RULES", "Outer", "Rule", "Signal", "Signals"]
+__all__ = ["RULES", "LowRank", "Outer", "Rule", "Signal", "Signals"]

@@ -27,6 +27,25 @@ class Outer(NamedTuple):
         return self.pre.square().sum(-1) * self.post.square().sum(-1)
 
 
+class LowRank(NamedTuple):
+    """A change −decay·weight + Σ pre ⊗ post over a few pairs, kept as its factors.
+
+    Attributes:
+        pairs: The sum's terms.
+        decay: (...) without the layer's dimensions, the part of the weight in use that is lost; None for nothing.
+    """
+
+    pairs: tuple[Outer, ...]
+    decay: Tensor | None = None
+
+    def dense(self, signals: "Signals") -> Tensor:
+        """The matrix (..., n, m), given the signals that the change was made from."""
+        parts = [pair.dense() for pair in self.pairs]
+        if self.decay is not None:
+            parts.append(-self.decay[..., None, None] * signals.weight)
+        return sum(parts[1:], start=parts[0])
+
+
 @dataclass(frozen=True)
 class Signals:
     """What one layer of n inputs and m units offers to a rule at one step, for any leading batch dimensions.
@@ -39,6 +58,8 @@ class Signals:
         post: (..., m), its activity after the nonlinearity.
         error: (..., m), the derivative of the network's loss by the layer's summed input.
         pre_error: (..., n), the same for the units that the layer's inputs come from.
+        summed: (..., m), the layer's summed input, pre times the weight in use; not in every network.
+        layer: The layer's number, from 0, in the order of the network's `rule_arguments`.
         weight: (..., n, m), the weight in use, slow + fast.
         fast: (..., n, m), the fast weight alone.
     """
@@ -47,8 +68,11 @@ class Signals:
     post: Tensor
     error: Tensor | None = None
     pre_error: Tensor | None = None
+    summed: Tensor | None = None
+    layer: int = 0
     read_weight: Callable[[], Tensor] | None = None
     read_fast: Callable[[], Tensor] | None = None
+    read_back: Callable[[Tensor], Tensor] | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -59,6 +83,10 @@ class Signals:
     def fast(self) -> Tensor:
         """The fast weight alone (..., n, m)."""
         return _read("fast", self.read_fast)
+
+    def back(self, post: Tensor) -> Tensor:
+        """The product post · weightᵀ (..., n), which needs no matrix; the rule lists "weight" in `needs`."""
+        return self.read_back(post) if self.read_back else (self.weight @ post.unsqueeze(-1)).squeeze(-1)
 
 
 def _read(name: Signal, signal: Callable[[], Tensor] | None) -> Tensor:
@@ -83,6 +111,14 @@ class Rule(nn.Module):
     rank_one: ClassVar[bool] = False
     """Whether `change` always gives an `Outer` and reads neither `weight` nor `fast`: rollouts then form no matrix."""
 
+    low_rank: bool = False
+    """Whether `change` always gives an `Outer` or a `LowRank` and reads the weight through `Signals.back` alone:
+    networks that can undo a change then keep no weights of earlier steps."""
+
+    linear_in_pre: bool = False
+    """Whether the pre factors of a low-rank change are linear in `pre`, `pre_error` and what `Signals.back` gives, and
+    nothing else depends on these: a network may then give their products with the inputs to come instead."""
+
     batched: ClassVar[bool] = False
     """Whether `change` takes parameters with a leading population dimension; otherwise `torch.vmap` provides it."""
 
@@ -94,6 +130,26 @@ class Rule(nn.Module):
         """The rule in readable form, with its learned coefficients."""
         return "\n".join(f"{name} = {value.detach().tolist()}" for name, value in self.named_parameters())
 
-    def change(self, signals: Signals) -> Outer | Tensor:
-        """The raw change of a layer: `Outer(pre, post)` where it has rank one (fast), else a matrix (..., n, m)."""
+    def change(self, signals: Signals) -> Outer | LowRank | Tensor:
+        """The raw change of a layer: `Outer` or `LowRank` where it is low-rank (fast), else a matrix (..., n, m)."""
         raise NotImplementedError(f"{type(self).__name__} is a rule without a method `change`")
+
+
+def check_change(rule: Rule, change: object, signals: Signals) -> None:
+    """Refuse what is not a change of a layer with these signals: a user's rule may return anything."""
+    n, m = signals.pre.shape[-1], signals.post.shape[-1]
+    pairs = [change] if isinstance(change, Outer) else change.pairs if isinstance(change, LowRank) else None
+    only_pairs = rule.rank_one or rule.low_rank
+    if pairs is not None:
+        factors = [[part.shape[-1] if isinstance(part, Tensor) else part for part in pair] for pair in pairs]
+        wrong = [pair for pair in factors if pair != [n, m]]
+        what = f"Outer of factors {wrong[0][0]} and {wrong[0][1]}" if wrong else ""
+    elif isinstance(change, Tensor):
+        fits = change.shape[-2:] == (n, m) and not only_pairs
+        what = "" if fits else f"a tensor {tuple(change.shape)}"
+    else:
+        what = repr(change)
+    if what:
+        allowed = f"Outer of factors (..., {n}) and (..., {m})"
+        allowed += "" if only_pairs else f" or a matrix (..., {n}, {m})"
+        raise UsageError(f"the change of rule {type(rule).__name__} must be {allowed}, not {what}")

@@ -1,0 +1,64 @@
+"""A layer's weights that change within a lifetime, in their public form: one dense matrix per episode."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from agents.rules.base import LowRank, Outer, Signals
+
+
+class LearningWeights(Protocol):
+    """What a network asks of one layer's weights W, however they are kept.
+
+    Vectors are (..., B, n) on the input and (..., B, m) on the output side, with leading population dimensions.
+    """
+
+    def read(self, pre: Tensor) -> Tensor:
+        """The product pre W (..., B, m)."""
+
+    def read_many(self, pre: Tensor) -> Tensor:
+        """The product of S vectors for each episode: (..., B, S, n) to (..., B, S, m)."""
+
+    def read_back(self, post: Tensor, constant: bool = False) -> Tensor:
+        """The product post Wᵀ (..., B, n); with `constant`, no gradient flows into W."""
+
+    def write(self, change: Outer | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
+        """W ← W + rate · change, with a rate (..., B)."""
+
+    def matrix(self) -> Tensor:
+        """W itself (..., B, n, m)."""
+
+
+class DenseWeights:
+    """A matrix (..., B, n, m); `write` makes a new one, so that a state handed out never changes."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._matrix = matrix
+
+    def read(self, pre: Tensor) -> Tensor:
+        """The product pre W."""
+        return (pre.unsqueeze(-2) @ self._matrix).squeeze(-2)
+
+    def read_many(self, pre: Tensor) -> Tensor:
+        """The product of S vectors for each episode."""
+        return pre @ self._matrix
+
+    def read_back(self, post: Tensor, constant: bool = False) -> Tensor:
+        """The product post Wᵀ."""
+        matrix = self._matrix.detach() if constant else self._matrix
+        return (matrix @ post.unsqueeze(-1)).squeeze(-1)
+
+    def write(self, change: Outer | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
+        """W ← W + rate · change."""
+        matrix = (
+            change
+            if isinstance(change, Tensor)
+            else change.dense(signals)
+            if isinstance(change, LowRank)
+            else change.dense()
+        )
+        self._matrix = self._matrix + rate[..., None, None] * matrix
+
+    def matrix(self) -> Tensor:
+        """W itself."""
+        return self._matrix

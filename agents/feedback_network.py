@@ -1,0 +1,239 @@
+"""Rosenbaum's networks: a classifier whose errors travel back by random feedback, one labelled example at a time."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from agents.agent import Agent, State
+from agents.dense_weights import DenseWeights, LearningWeights
+from agents.feedback_options import FeedbackOptions
+from agents.rules import LowRank, Outer, Rule, Signals
+from agents.rules.base import check_change
+from plastic_envs.checks import check_memory
+
+
+@dataclass(frozen=True)
+class Percepts:
+    """Observations cut into features (S, B, F) and labels (S, B, K); `[step]` is one of them, (B, F) and (B, K)."""
+
+    features: Tensor
+    labels: Tensor
+
+    def __getitem__(self, at: int | slice) -> "Percepts":
+        return Percepts(self.features[at], self.labels[at])
+
+
+class FeedbackNetwork(Agent):
+    """A feedforward classifier that answers first and then learns from the label, without biases.
+
+    Softplus layers y_l = log(1 + exp(β z_l))/β of z_l = y_{l−1} W_l, the last a softmax, whose z are the outputs.
+    Errors e_L = y_L − label and e_l = (e_{l+1} B_{l+1}ᵀ)∘(1 − exp(−β y_l)) down to the features, l = 0. Then all layers
+    change at once by the rule, W_l ← W_l + rate · Δ_l. With term 1 of the pool of rules and random B this is feedback
+    alignment, with B = W (not differentiated through) backpropagation. An observation whose label is all zero changes
+    nothing. W and B are drawn at birth from U(−s, s), s = √(6/(n + m)); the rule's coefficients are all there is to
+    search.
+
+    Source: Shervani-Tabar and Rosenbaum, "Meta-learning biologically plausible plasticity rules with random feedback
+    pathways", Nature Communications 2023.
+    """
+
+    offers = frozenset({"pre", "post", "error", "pre_error", "weight"})
+    Options = FeedbackOptions
+    learns_from_labels = True
+
+    def __init__(
+        self,
+        observation_size: int,
+        output_size: int,
+        *,
+        rule: Rule,
+        options: FeedbackOptions,
+        features: int,
+        seed: int,
+    ) -> None:
+        super().__init__(observation_size, output_size, rule=rule, seed=seed)
+        self.options, self.features = options, features
+        self.plastic = bool(rule.needs)
+        self.batched = rule.batched
+        shapes = pairwise((features, *options.sizes, output_size))
+        self.shapes = {str(layer): shape for layer, shape in enumerate(shapes, 1)}
+        """Inputs and units (n, m) of each layer."""
+
+    @classmethod
+    def rule_arguments(cls, observation_size: int, output_size: int, options: FeedbackOptions) -> dict[str, Any]:
+        """The units of each layer."""
+        return {"units": (*options.sizes, output_size)}
+
+    def draw_birth(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw weights and, unless it is symmetric, feedback (B, n, m) of each layer."""
+        kinds = ("weight",) if self.options.feedback == "symmetric" else ("weight", "feedback")
+        n_weights = sum(n * m for n, m in self.shapes.values()) * len(kinds) * batch_size
+        check_memory(
+            f"{batch_size} episodes draw {n_weights:,} weights", 4e-9 * n_weights, "take fewer units or episodes"
+        )
+        birth = {}
+        for kind in kinds:
+            for layer, (n, m) in self.shapes.items():
+                uniform = torch.rand(
+                    batch_size, n, m, generator=generator, device=generator.device, dtype=self._dtype()
+                )
+                birth[f"{kind}.{layer}"] = uniform.mul_(2).sub_(1).mul_(math.sqrt(6 / (n + m)))
+        return birth
+
+    def initial_state(
+        self,
+        batch_shape: tuple[int, ...],
+        birth: Mapping[str, Tensor] | None = None,
+        steps: int | None = None,
+        unscored: int = 0,
+    ) -> State:
+        """Weights (..., B, n, m) as they were drawn, and the feedback (B, n, m), which a population shares.
+
+        Without `birth` the weights are those that the agent's seed gives first.
+        """
+        if birth is None:
+            birth = self.draw_birth(batch_shape[-1], torch.Generator().manual_seed(self._seed))
+        weights = {layer: birth[f"weight.{layer}"].expand(*batch_shape, -1, -1) for layer in self.shapes}
+        feedback = {layer: birth[f"feedback.{layer}"] for layer in self.shapes if f"feedback.{layer}" in birth}
+        return {"weights": weights, "feedback": feedback}
+
+    def perceive(self, observations: Tensor, state: State) -> Percepts:
+        """Cut observations (S, B, D) into features and labels; what follows them is not used."""
+        features, labels, _ = observations.tensor_split((self.features, self.features + self.output_size), -1)
+        return Percepts(features, labels)
+
+    def live(self, percept: Percepts, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
+        """Live one step: outputs (..., B, K), the summed inputs of the softmax; then one change of the weights."""
+        weights = _open(state)
+        summed: list[Tensor] = []
+        activities = [percept.features]
+        for layer, weight in weights.items():
+            summed.append(weight.read(activities[-1]))
+            activities.append(self.activity(layer, summed[-1]))
+        labelled = percept.labels.ne(0).any(-1).to(summed[-1].dtype)  # (..., B)
+        error = activities[-1] * labelled.unsqueeze(-1) - percept.labels
+        needs_all = record is not None or "pre_error" in self.rule.needs
+        send = partial(_send, weights, state["feedback"])
+        errors = self.send_back(error, activities, send, lowest=0 if needs_all else 1)
+        if record is not None:
+            backpropagated = self.send_back(error, activities, lambda layer, error: weights[layer].read_back(error))
+            record |= {f"activity.{number}": value for number, value in enumerate(activities[1:], 1)}
+            record |= {f"error.{number}": value for number, value in enumerate(errors)}
+            for below, (ours, theirs) in enumerate(zip(errors[1:-1], backpropagated, strict=False), 1):
+                record[f"angle.{below}"] = angle(ours, theirs)
+        if self.plastic:
+            self._learn(summed, activities, errors, weights, self.options.rate * labelled)
+        return summed[-1], state | {"weights": {layer: _public(weight) for layer, weight in weights.items()}}
+
+    def answer(self, percepts: Percepts, state: State) -> Tensor:
+        """Answer observations without labels from one state: outputs (..., S, B, K)."""
+        activity = summed = percepts.features.transpose(0, 1)  # (B, S, F)
+        for layer, weight in _open(state).items():
+            summed = weight.read_many(activity)
+            activity = self.activity(layer, summed)
+        return summed.transpose(-3, -2)
+
+    def activity(self, layer: str, summed: Tensor) -> Tensor:
+        """A layer's activity: softplus, and for the last softmax."""
+        last = int(layer) == len(self.shapes)
+        return summed.softmax(-1) if last else functional.softplus(summed, self.options.beta)
+
+    def send_back(
+        self, error: Tensor, activities: list[Tensor], send: Callable[[str, Tensor], Tensor], lowest: int = 1
+    ) -> list[Tensor]:
+        """Errors e_lowest … e_L, from the last layer's and all activities y_0 … y_L.
+
+        Args:
+            error: e_L.
+            activities: y_0 (the features) to y_L.
+            send: From a layer and the error of its units to that of its inputs, before their slope.
+            lowest: 0 for the features' too.
+        """
+        errors = [error]
+        for below in range(len(self.shapes) - 1, lowest - 1, -1):
+            slope = -torch.expm1(-self.options.beta * activities[below])
+            errors.insert(0, send(str(below + 1), errors[0]) * slope)
+        return errors
+
+    def recordable(self) -> tuple[str, ...]:
+        """Each layer's activity and error; in degrees, the angle between a hidden layer's error and backpropagation's.
+
+        Angles are not a number where there is no label.
+        """
+        count = len(self.shapes)
+        return (
+            *(f"activity.{layer}" for layer in range(1, count + 1)),
+            *(f"error.{layer}" for layer in range(count + 1)),
+            *(f"angle.{layer}" for layer in range(1, count)),
+        )
+
+    def close_state(self, state: State) -> State:
+        """Weights as one matrix per layer and episode."""
+        return state | {"weights": {layer: weight.matrix() for layer, weight in _open(state).items()}}
+
+    def _learn(
+        self,
+        summed: list[Tensor],
+        activities: list[Tensor],
+        errors: list[Tensor],
+        weights: Mapping[str, LearningWeights],
+        rate: Tensor,
+    ) -> None:
+        """Ask the rule for the change of each layer, from the weights before any change; then write all."""
+        needs = self.rule.needs
+        errors = [errors[0]] * (len(activities) - len(errors)) + errors  # nobody reads e_0 where it is missing
+        changes: list[tuple[LearningWeights, Outer | LowRank | Tensor, Signals]] = []
+        for index, weight in enumerate(weights.values()):
+            signals = Signals(
+                activities[index],
+                activities[index + 1],
+                errors[index + 1] if "error" in needs else None,
+                errors[index] if "pre_error" in needs else None,
+                summed[index],
+                index,
+                read_weight=weight.matrix if "weight" in needs else None,
+                read_back=weight.read_back if "weight" in needs else None,
+            )
+            change = self.rule.change(signals)
+            check_change(self.rule, change, signals)
+            changes.append((weight, change, signals))
+        for weight, change, signals in changes:
+            weight.write(change, signals, rate)
+
+
+def angle(first: Tensor, second: Tensor) -> Tensor:
+    """The angle in degrees between vectors (..., n): (...); not a number where one is zero."""
+    return (
+        functional.normalize(first, dim=-1, eps=0)
+        .mul(functional.normalize(second, dim=-1, eps=0))
+        .sum(-1)
+        .clamp(-1, 1)
+        .acos()
+        .rad2deg()
+    )
+
+
+def _open(state: State) -> dict[str, LearningWeights]:
+    """The weights of each layer in the form in which the state holds them."""
+    return {layer: DenseWeights(held) if isinstance(held, Tensor) else held for layer, held in state["weights"].items()}
+
+
+def _public(weights: LearningWeights) -> Tensor | LearningWeights:
+    """What a state holds of a layer's weights."""
+    return weights.matrix() if isinstance(weights, DenseWeights) else weights
+
+
+def _send(weights: Mapping[str, LearningWeights], feedback: Mapping[str, Tensor], layer: str, error: Tensor) -> Tensor:
+    """The product of errors with the feedback (B, n, m) of a layer, or with its weights where there is none."""
+    if layer not in feedback:
+        return weights[layer].read_back(error, constant=True)
+    if error.dim() == 2:
+        return (feedback[layer] @ error.unsqueeze(-1)).squeeze(-1)
+    return (error.transpose(0, 1) @ feedback[layer].transpose(-1, -2)).transpose(0, 1)  # a population shares it
