@@ -15,6 +15,19 @@ DATA = Registry(
             "plastic_envs.data.digits:digits",
             "1,797 handwritten digits of 8×8 pixels, from scikit-learn",
         ),
+        "mnist": Row("plastic_envs.data.mnist:load", "70,000 handwritten digits of 28×28 pixels", {"name": "mnist"}),
+        "fashion-mnist": Row("plastic_envs.data.mnist:load", "70,000 pieces of clothing", {"name": "fashion-mnist"}),
+        **{
+            f"emnist-{variant}": Row("plastic_envs.data.mnist:load", summary, {"name": f"emnist-{variant}"})
+            for variant, summary in {
+                "balanced": "131,600 handwritten digits and letters, 47 classes",
+                "bymerge": "814,255 handwritten digits and letters, 47 classes",
+                "byclass": "814,255 handwritten digits and letters, 62 classes",
+                "letters": "145,600 handwritten letters, 26 classes",
+                "digits": "280,000 handwritten digits",
+                "mnist": "70,000 handwritten digits, cut as the rest of EMNIST",
+            }.items()
+        },
         "halfspace": Row("plastic_envs.data.synthetic:halfspace", "10 inputs on the two sides of a random plane"),
         "relu1": Row("plastic_envs.data.synthetic:relu", "10 inputs labelled by a random ReLU network", {"seed": 1}),
         "relu2": Row("plastic_envs.data.synthetic:relu", "the same by another such network", {"seed": 2}),

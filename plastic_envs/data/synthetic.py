@@ -63,10 +63,7 @@ def _labelled(label: Callable[[Tensor], Tensor], inputs: Inputs, generator: torc
     """Draw the points and label them, in double precision: on other machines the same."""
     check_choice("inputs", inputs, ("normal", "uniform"))
     shape = (N_TRAIN + N_TEST, N_INPUTS)
-    if inputs == "normal":
-        points = torch.randn(shape, generator=generator)
-    else:
-        points = _uniform(shape, 1.0, generator).float()
+    points = torch.randn(shape, generator=generator) if inputs == "normal" else _uniform(shape, 1.0, generator).float()
     labels = label(points.double())
     return LabelledData(points, labels, test=torch.arange(len(points)) >= N_TRAIN, n_classes=2)
 
