@@ -2,7 +2,7 @@
 
 from agents.agent import Agent, State
 from agents.cells import CELLS
-from agents.factory import load, make, make_for, misfit, save
+from agents.factory import load, make, make_for, misfit, save, transplant
 from agents.networks import NETWORKS
 from agents.rollout import Rollout, rollout
 from agents.rules import RULES, Outer, Rule, Signals
@@ -23,4 +23,5 @@ __all__ = [
     "misfit",
     "rollout",
     "save",
+    "transplant",
 ]

@@ -131,6 +131,35 @@ def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str
     return ""
 
 
+def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
+    """A new network for another task that learns by an agent's rule, and has nothing else of it.
+
+    Args:
+        agent: Whose rule, with its learned coefficients, is taken over.
+        task: What the new network is to live in; sizes come from it.
+        network: Options of the new network that differ from the agent's, as in "cap,hidden=1000"; the name is its own.
+
+    Raises:
+        UsageError: as in `make_for`; or the rule's coefficients do not fit the new network.
+    """
+    settings = {key: value for key, value in agent.config.items() if key not in _SIZES}
+    if network is not None:
+        name, options = parse_spec(network)
+        settings |= {"network": name, **options}
+    new = make_for(task, **settings)
+    given, wanted = agent.rule.state_dict(), new.rule.state_dict()
+    for key, value in wanted.items():
+        if given[key].shape != value.shape:
+            raise UsageError(
+                f"the rule's {key} has the shape {tuple(given[key].shape)}; this network needs {tuple(value.shape)}"
+            )
+    new.rule.load_state_dict(given)
+    return new
+
+
+_SIZES = ("observation_size", "output_size", "features")
+
+
 def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Agent]:
     found: type[Agent] = _network(network, RULES.load_class(parse_spec(rule)[0], Rule))[0]
     return found

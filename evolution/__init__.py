@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _NAMES = {
+    "attacks": ("targeted_attack",),
     "claims": ("CLAIMS", "ClaimSettings", "Finding", "claim"),
     "comparison": ("compare",),
     "evaluation": ("Evaluation", "evaluate"),
@@ -17,6 +18,7 @@ _NAMES = {
     "registry": ("SEARCHERS",),
     "reporting": ("report",),
     "results": ("RunProgress", "RunResult"),
+    "retraining": ("Transfer", "transfer"),
     "run_folder": ("LoadedRun", "load_run"),
     "searcher": ("Diverged", "Ledger", "Searcher", "make_searcher", "with_parameters"),
     "seeding": ("make_generator",),
@@ -28,6 +30,7 @@ _HOMES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for n
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from evolution.attacks import targeted_attack as targeted_attack
     from evolution.claims import CLAIMS as CLAIMS
     from evolution.claims import ClaimSettings as ClaimSettings
     from evolution.claims import Finding as Finding
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from evolution.reporting import report as report
     from evolution.results import RunProgress as RunProgress
     from evolution.results import RunResult as RunResult
+    from evolution.retraining import Transfer as Transfer
+    from evolution.retraining import transfer as transfer
     from evolution.run_folder import LoadedRun as LoadedRun
     from evolution.run_folder import load_run as load_run
     from evolution.searcher import Diverged as Diverged

@@ -28,8 +28,8 @@ def targeted_attack(
     long, then back into the L2 ball around the input and into [0, 1]. An input counts as broken if any of the results,
     or the input itself, is taken for anything but its label.
 
-    Source: Dasgupta et al., "Learning with Plasticity Rules", section 4 and appendix A.3. There the step is a multiple
-    of the gradient, whose size is not printed; one of fixed length does not depend on the scale of the logits.
+    Source: Cristian et al. 2020, "Learning with Plasticity Rules", section 4 and appendix A.3. There the step is a
+    multiple of the gradient, not printed which; one of fixed length does not depend on the scale of the logits.
 
     Args:
         logits: A differentiable function from inputs (N, D) to class scores (N, K).

@@ -80,7 +80,7 @@ def notes(summary: Summary) -> list[str]:
 
 def markdown(summary: Summary) -> str:
     """One task's table with its setting, references and notes."""
-    lines = [f"### {summary.task}", "", f"{setting(summary)}.", "", *_aligned([columns(summary), *rows(summary)]), ""]
+    lines = [f"### {summary.task}", "", f"{setting(summary)}.", "", *aligned([columns(summary), *rows(summary)]), ""]
     if summary.references:
         lines += [f"References: {references(summary)}.", ""]
     lines += [f"- {note}" for note in notes(summary)]
@@ -97,7 +97,7 @@ def _cell_text(cell: Cell | None, summary: Summary) -> str:
     return f"{text}, {len(unfinished)} {', '.join(dict.fromkeys(unfinished))}" if unfinished else text
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Rows as Markdown, padded so that columns line up; the first row is the heading."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = [

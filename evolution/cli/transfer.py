@@ -1,0 +1,37 @@
+"""`plastic-envs transfer`."""
+
+import argparse
+import sys
+
+from evolution.cli.options import add_trust
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("rules", nargs="+", metavar="RULE", help="folder of a run or an agent, or a rule's name")
+    parser.add_argument("--tasks", nargs="+", required=True, metavar="SPEC", help="what the networks learn")
+    parser.add_argument(
+        "--networks", nargs="+", default=[], metavar="SPEC",
+        help="how they differ from those the rules were learned on, as in cap,hidden=1000",
+    )  # fmt: skip
+    parser.add_argument("--retrainings", type=int, default=10, metavar="N", help="networks a cell (10)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all random streams (0)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the result")
+    parser.add_argument("--resume", action="store_true", help="go on with the transfer in DIR")
+    add_trust(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Retrain, and print the table."""
+    from evolution.grid import specs_from
+    from evolution.retraining import transfer, transfer_table
+    from plastic_envs.tasks import make_task
+
+    tasks, networks = specs_from(args.tasks), specs_from(args.networks)
+    cells = transfer(
+        args.rules, tasks, args.out, networks=networks, retrainings=args.retrainings, seed=args.seed,
+        resume=args.resume, trust=args.trust,
+    )  # fmt: skip
+    print(transfer_table(cells, {spec: make_task(spec) for spec in tasks}), end="")
+    print(f"transfer.csv and table.md are in {args.out}", file=sys.stderr)
+    return 0

@@ -1,0 +1,193 @@
+"""Learned rules put to work elsewhere: rules × networks × tasks, with intervals over retrainings."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import agents
+from agents import Agent, rollout
+from evolution.checkpoint import write_atomically, writing
+from evolution.locking import folder_lock
+from evolution.run_folder import read_json
+from evolution.seeding import make_generator
+from evolution.statistics import Interval, mean_interval
+from evolution.tables import MISSING, aligned, format_interval, format_number
+from plastic_envs.checks import check_int
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import parse_spec
+from plastic_envs.supervised import SupervisedTask
+from plastic_envs.task import Task
+from plastic_envs.tasks import make_task
+
+INDEX = "transfer.json"
+COLUMNS = ("rule", "network", "task", "retraining", "metric")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How networks trained by one rule did on one task.
+
+    Attributes:
+        rule: The folder's name, or the rule's spec.
+        network: Options of the networks; "" for those that the rule was learned on.
+        task: Spec of the task.
+        scores: The task's metric of each retraining, a network born anew that saw other examples.
+        references: The metric of the task's reference predictors, mean over the same episodes.
+        reason: Why there are none, where the rule's network cannot live in the task.
+    """
+
+    rule: str
+    network: str
+    task: str
+    scores: tuple[float, ...] = ()
+    references: Mapping[str, float] | None = None
+    reason: str = ""
+
+    @property
+    def interval(self) -> Interval:
+        """Student-t over retrainings."""
+        return mean_interval(self.scores)
+
+
+def transfer(
+    rules: Sequence[str | Path],
+    tasks: Sequence[str],
+    out: str | Path,
+    *,
+    networks: Sequence[str] = (),
+    retrainings: int = 10,
+    seed: int = 0,
+    resume: bool = False,
+    trust: Collection[str] = (),
+) -> list[Transfer]:
+    """Train new networks with learned rules on the held-out part of tasks, and tell how well they do.
+
+    Nothing is searched: each retraining is one lifetime of a network born anew. Below `out`: `transfer.json`,
+    `transfer.csv` (a row per retraining) and `table.md`; each is written whenever a cell is done.
+
+    Args:
+        rules: Folders of runs or agents; or the spec of a rule, which then has the coefficients it starts with.
+        tasks: Specs of tasks, as in "OnlineClassification,source=mnist,n_train=10000,n_query=10000".
+        out: A new folder, or with `resume` one that was begun.
+        networks: What is to differ from the networks that the rules were learned on, as in "cap,hidden=1000".
+        retrainings: Networks trained for each cell.
+        seed: Decides births and examples; the same ones for all rules on networks of one size.
+        resume: Leave out the cells that are there already.
+        trust: Names `module:Name` of your own code that a folder may name.
+
+    Raises:
+        UsageError: a name, an option or a folder is not what it should be.
+    """
+    check_int("retrainings", retrainings, low=1)
+    check_int("seed", seed, low=0)
+    for name, values in (("rules", rules), ("tasks", tasks)):
+        if not values:
+            raise UsageError(f"{name} is empty: name at least one")
+    folder = Path(out)
+    made = {spec: make_task(spec) for spec in tasks}
+    found = {str(rule): _agent(rule, next(iter(made.values())), trust) for rule in rules}
+    names = _names(found)
+    with folder_lock(folder):
+        settings = {"retrainings": retrainings, "seed": seed}
+        done = _read(folder, settings, resume)
+        cells = []
+        for spec, task in made.items():
+            for rule, agent in found.items():
+                for network in networks or ("",):
+                    cell = done.get((names[rule], network, spec))
+                    if cell is None:
+                        cell = _retrain(agent, Transfer(names[rule], network, spec), task, retrainings, seed)
+                    cells.append(cell)
+                    done[names[rule], network, spec] = cell
+                    _write(folder, settings, list(done.values()), made)
+    return cells
+
+
+def _agent(rule: str | Path, task: Task, trust: Collection[str]) -> Agent:
+    """The agent in a folder, or one with the rule that a spec names."""
+    if Path(rule).is_dir():
+        return agents.load(rule, trust=trust)
+    if parse_spec(str(rule))[0] in agents.RULES or ":" in str(rule):
+        return agents.make_for(task, rule=str(rule))
+    raise UsageError(f"{rule} is neither a folder with an agent nor a rule (see plastic-envs list)")
+
+
+def _names(found: Mapping[str, Agent]) -> dict[str, str]:
+    """Folders by their last part, where that is enough to tell them apart."""
+    short = {rule: Path(rule).name if Path(rule).is_dir() else rule for rule in found}
+    return {rule: name if list(short.values()).count(name) == 1 else rule for rule, name in short.items()}
+
+
+@torch.no_grad()
+def _retrain(agent: Agent, cell: Transfer, task: Task, retrainings: int, seed: int) -> Transfer:
+    """One cell: as many lifetimes as there are retrainings."""
+    held_out = task.held_out()
+    settings = agent.config
+    if reason := agents.misfit(task, rule=settings["rule"], network=settings.get("network")):
+        return Transfer(cell.rule, cell.network, cell.task, reason=reason)
+    student = agents.transplant(agent, task, cell.network or None)
+    lived = rollout(student, held_out, retrainings, make_generator(seed, "transfer"))
+    references = {}
+    if isinstance(held_out, SupervisedTask) and lived.episode is not None:
+        for name, predict in held_out.references.items():
+            references[name] = float(held_out.metric(predict(lived.episode), lived.episode).mean())
+    return Transfer(cell.rule, cell.network, cell.task, tuple(map(float, lived.metric)), references)
+
+
+def _read(folder: Path, settings: dict[str, Any], resume: bool) -> dict[tuple[str, str, str], Transfer]:
+    """What the folder holds already."""
+    path = folder / INDEX
+    if not path.is_file():
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty and holds no transfer: name another folder")
+        return {}
+    if not resume:
+        raise UsageError(f"{folder} holds a transfer already: continue it with --resume, or name another folder")
+    try:
+        head = read_json(path)
+        begun = {name: head[name] for name in settings}
+        cells = [Transfer(**{**cell, "scores": tuple(cell["scores"])}) for cell in head["cells"]]
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if begun != settings:
+        raise UsageError(f"{folder} was started with {begun}, not {settings}: name another folder")
+    return {(cell.rule, cell.network, cell.task): cell for cell in cells}
+
+
+def _write(folder: Path, settings: dict[str, Any], cells: Sequence[Transfer], tasks: Mapping[str, Task]) -> None:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**settings, "cells": [asdict(cell) for cell in cells]}, indent=1) + "\n"
+    write_atomically(folder / INDEX, text.encode())
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cell in cells:
+        for retraining, score in enumerate(cell.scores):
+            writer.writerow((cell.rule, cell.network, cell.task, retraining, score))
+    write_atomically(folder / "transfer.csv", rows.getvalue().encode())
+    write_atomically(folder / "table.md", transfer_table([c for c in cells if c.task in tasks], tasks).encode())
+
+
+def transfer_table(cells: Sequence[Transfer], tasks: Mapping[str, Task]) -> str:
+    """Rules on networks down, tasks across, mean ± 95% half width over retrainings, in Markdown."""
+    shown = [spec for spec in tasks if any(cell.task == spec for cell in cells)]
+    lines: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        name = f"{cell.rule} on {cell.network}" if cell.network else cell.rule
+        metric = tasks[cell.task].metric_kind
+        lines.setdefault(name, {})[cell.task] = (
+            f"n/a: {cell.reason}" if cell.reason else format_interval(cell.interval, metric)
+        )
+        for reference, score in (cell.references or {}).items():
+            lines.setdefault(f"({reference})", {})[cell.task] = format_number(score, metric)
+    ordered = sorted(lines, key=lambda name: name.startswith("("))  # references last
+    table = [["rule", *shown], *([name, *(lines[name].get(spec, MISSING) for spec in shown)] for name in ordered)]
+    note = "Mean ± half width of the 95% Student-t interval over retrainings (their number)."
+    return "\n".join([*aligned(table), "", note, ""])
