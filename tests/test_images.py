@@ -183,7 +183,7 @@ def test_overlapping_splits_are_refused():
         ({"loss": "hinge"}, "loss"),
         ({"metric_steps": "last"}, "metric_steps"),
         ({"source": (torch.zeros(30, 2, 3), torch.arange(10).repeat(3))}, "rotate must be false"),
-        ({"source": (torch.zeros(30, 6), torch.arange(10).repeat(3))}, "has no images"),
+        ({"source": (torch.zeros(30, 6), torch.arange(10).repeat(3))}, "source must be one of images"),
     ],
 )
 def test_bad_options_are_refused(options, words):

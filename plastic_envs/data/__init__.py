@@ -54,7 +54,7 @@ def load_data(source: Any, **options: Any) -> LabelledData:
     if callable(given):
         given = construct("source", str(source), given, options)
     elif options:
-        raise UsageError(f"source {source!r} takes no {next(iter(options))}")
+        raise UsageError(f"{next(iter(options))} is for sources by name or function, not for data that are given")
     if isinstance(given, LabelledData):
         return given
     if isinstance(given, tuple) and len(given) == 2:

@@ -8,7 +8,6 @@ from plastic_envs.data.labelled import LabelledData, Split
 
 # A half turn leaves 0, 1 and 8 as they are and swaps 6 and 9, which are therefore in one split.
 DIGIT_SPLITS: dict[Split, tuple[int, ...]] = {"train": (0, 1, 5, 6, 7, 9), "validation": (2, 8), "test": (3, 4)}
-HALF_TURNED_DIGITS = (0, 1, 6, 8, 9)
 
 
 @lru_cache(maxsize=1)
@@ -19,4 +18,4 @@ def digits() -> LabelledData:
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).float() / 16
     labels = torch.from_numpy(bunch.target)
-    return LabelledData(images, labels, splits=DIGIT_SPLITS, half_turned=HALF_TURNED_DIGITS)
+    return LabelledData(images, labels, splits=DIGIT_SPLITS, half_turned=(0, 1, 6, 8, 9))

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from plastic_envs.data.digits import DIGIT_SPLITS, HALF_TURNED_DIGITS
+from plastic_envs.data.digits import DIGIT_SPLITS
 from plastic_envs.data.files import Download, locate, named_folder
 from plastic_envs.data.idx import read_examples
 from plastic_envs.data.labelled import LabelledData
+from plastic_envs.errors import UsageError
 
 DIGITS, CAPITALS, SMALL = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 MERGED = DIGITS + CAPITALS + "abdefghnqrt"  # the other small letters count as their capitals
@@ -86,20 +87,20 @@ def _downloads(name: str) -> dict[str, Download]:
 @lru_cache(maxsize=2)
 def _read(name: str, paths: tuple[Path, ...]) -> LabelledData:
     form = FORMATS[name]
-    train, test = (
-        read_examples(images, labels, form.n_classes, form.first_label) for images, labels in (paths[:2], paths[2:])
+    (images, labels), (test_images, test_labels) = (
+        read_examples(*pair, n_classes=form.n_classes, first_label=form.first_label)
+        for pair in zip(paths[::2], paths[1::2], strict=True)
     )
-    images = torch.cat([train[0], test[0]])
-    if name.startswith("emnist"):
-        images = images.transpose(1, 2)  # the files have them column after column
-    labels = torch.cat([train[1], test[1]])
-    is_digits = form.characters == DIGITS
-    half_turned = [label for label, character in enumerate(form.characters) if character in HALF_TURNED]
+    if images.shape[1:] != test_images.shape[1:]:
+        shapes = " and ".join(str(tuple(part.shape[1:])) for part in (images, test_images))
+        raise UsageError(f"{paths[0]} and {paths[2]} must hold images of one shape, not {shapes}")
+    pixels = torch.cat([images, test_images]).float().div_(255)
+    both = torch.cat([labels, test_labels])
     return LabelledData(
-        images.float().div_(255),
-        labels,
-        test=torch.arange(len(labels)) >= len(train[1]),
+        pixels.transpose(1, 2) if name.startswith("emnist") else pixels,  # EMNIST's files go column by column
+        both,
+        test=torch.arange(len(both)) >= len(labels),
         n_classes=form.n_classes,
-        splits=DIGIT_SPLITS if is_digits else {},
-        half_turned=HALF_TURNED_DIGITS if is_digits else half_turned,
+        splits=DIGIT_SPLITS if form.characters == DIGITS else {},
+        half_turned=[label for label, character in enumerate(form.characters) if character in HALF_TURNED],
     )

@@ -58,7 +58,7 @@ class FewShotImageClassification(SupervisedTask):
     ) -> None:
         self.data = load_data(source)
         if self.data.image_shape is None:
-            raise UsageError(f"source {source!r} has no images (N, H, W), which this task needs")
+            raise UsageError("source must be one of images (N, H, W), not of features (N, D)")
         self.n_way = check_int("n_way", n_way, 2)
         self.n_shot = check_int("n_shot", n_shot, 1)
         self.n_query = check_int("n_query", n_way if n_query is None else n_query, 1, n_way)

@@ -127,7 +127,7 @@ class OnlineClassification(SupervisedTask):
         inputs = torch.zeros(self.horizon, batch_size, self.observation_size, device=device)
         n_features = data.features.shape[1]
         n_steps = max(1, BLOCK // (batch_size * n_features))
-        for block, chosen in zip(inputs.split(n_steps), rows.cpu().split(n_steps), strict=True):
+        for block, chosen in zip(torch.split(inputs, n_steps), torch.split(rows.cpu(), n_steps), strict=True):
             block[..., :n_features] = data.features[chosen].to(device)
         inputs[:n_seen, :, n_features:-1].scatter_(-1, labels[:n_seen].unsqueeze(-1), 1.0)
         inputs[n_seen:, :, -1] = 1.0
