@@ -34,7 +34,7 @@ def claim(
 
     settings = ClaimSettings(full, seed)
     run, options = CLAIMS.load(number), CLAIMS[number].options
-    folder = Path(f"runs/claim-{number.replace(':', '.')}") if out is None else Path(out)
+    folder = default_folder(number) if out is None else Path(out)
     _check_matplotlib()
     prepare(folder, overwrite=overwrite)
     threads = torch.get_num_threads()
@@ -47,6 +47,11 @@ def claim(
         raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
     write(folder, number, settings, finding)
     return finding
+
+
+def default_folder(number: str) -> Path:
+    """Where a claim goes that is given no folder."""
+    return Path("runs") / f"claim-{number.replace(':', '.')}"
 
 
 def prepare(folder: Path, *, overwrite: bool) -> None:

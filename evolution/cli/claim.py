@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is claimed, the figures and whether it holds; one that does not hold is no error."""
     from evolution.claims import CLAIMS, claim
+    from evolution.claims.running import default_folder
 
     if args.number == "list":
         width = max(map(len, CLAIMS))
@@ -24,6 +25,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     finding = claim(args.number, full=args.full, seed=args.seed, out=args.out, overwrite=args.overwrite)
     print(f"Claim {args.number}: {finding.text()}", end="")
-    folder = args.out or f"runs/claim-{args.number}"
+    folder = args.out or default_folder(args.number)
     print(f"\nclaim.json, figures.csv and picture.png are in {folder}", file=sys.stderr)
     return 0
