@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SIZE = (640, 480)  # of a frame, in pixels
 LEFT, RIGHT, TOP, BOTTOM, GAP = 84, 16, 34, 44, 10  # margins and the space between parts, in pixels
+LEGIBLE, THUMBNAIL = 10, 100  # pixels: the least width of one image beside others, and the height of one alone
 FUTURE, SCORED, TARGET, ANSWER = "#eeeeee", "#e3ecf7", "black", "tab:orange"
 
 
@@ -93,9 +94,10 @@ def draw_episode(
         values = episode.inputs[:, part.columns].numpy(force=True).copy()  # (T, size)
         scale = float(np.abs(values).max())
         values[upto:] = np.nan
-        strip = _strip_height(part, (width - LEFT - RIGHT) / task.horizon)
+        step_width = (width - LEFT - RIGHT) / task.horizon
+        strip = _strip_height(part, step_width)
         axes = _add_axes(figure, top - strip, strip, task.horizon, name)
-        _draw_strip(axes, values, part, scale)
+        _draw_strip(axes, values, part, scale, None if step_width >= LEGIBLE else (upto - 1, strip / step_width))
         top -= strip + GAP
     axes = _add_axes(figure, BOTTOM, top - BOTTOM, task.horizon, "")
     axes.set_facecolor("white")
@@ -123,6 +125,8 @@ def _title(task: "SupervisedTask", episode: Episode, actions: Tensor, upto: int)
 def _strip_height(part: Slice, step_width: float) -> float:
     """Pixels for a part of the input: images keep their proportions, vectors get a few pixels a number."""
     if len(part.shape) == 2:
+        if step_width < LEGIBLE:
+            return THUMBNAIL
         return min(step_width * part.shape[0] / part.shape[1], 120)
     return min(max(7 * (part.stop - part.start), 16), 105)
 
@@ -140,10 +144,22 @@ def _add_axes(figure: Figure, bottom: float, height: float, horizon: int, name: 
     return axes
 
 
-def _draw_strip(axes: Axes, values: NDArray[np.float32], part: Slice, scale: float) -> None:
-    """One part of the input over time: a column of numbers per step (T, size), or an image per step."""
+def _draw_strip(
+    axes: Axes, values: NDArray[np.float32], part: Slice, scale: float, alone: tuple[int, float] | None
+) -> None:
+    """One part of the input over time: a column of numbers per step (T, size), or an image per step.
+
+    If all images would be too small, `alone` says which step's is drawn, and the strip's height in widths of a step.
+    """
     horizon = len(values)
-    if len(part.shape) == 2:
+    left, right = -0.5, horizon - 0.5
+    if len(part.shape) == 2 and alone is not None:
+        step, height = alone
+        picture = values[step].reshape(part.shape)
+        image_width = height * part.shape[1] / part.shape[0]
+        left = min(max(step - image_width / 2, left), right - image_width)
+        right = left + image_width
+    elif len(part.shape) == 2:
         images = np.pad(values.reshape(horizon, *part.shape), ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
         picture = images.transpose(1, 0, 2).reshape(part.shape[0], -1)  # side by side, a gap after each
     else:
@@ -154,7 +170,7 @@ def _draw_strip(axes: Axes, values: NDArray[np.float32], part: Slice, scale: flo
         cmap="RdBu_r" if signed else "Greys",
         vmin=-scale if signed else 0,
         vmax=scale or 1,
-        extent=(-0.5, horizon - 0.5, 0, 1),
+        extent=(left, right, 0, 1),
         aspect="auto",
         interpolation="nearest",
     )
@@ -179,7 +195,7 @@ def _draw_answers(axes: Axes, task: "SupervisedTask", episode: Episode, actions:
     axes.scatter(others, answers[others], 18, color=ANSWER, alpha=0.25)
     if task.action_kind == "discrete":
         axes.set_ylim(-0.6, task.output_size - 0.4)
-        axes.set_yticks(range(task.output_size))
+        axes.set_yticks(range(0, task.output_size, 1 + task.output_size // 16))
     else:
         limit = 1.2 * float(np.abs(targets).max()) or 1.0
         axes.set_ylim(-limit, limit)

@@ -98,10 +98,11 @@ class OnlineClassification(SupervisedTask):
         least = int(self._pools[part].counts.min())
         if sum(numbers.values()) // (self.n_way or 1) > least:
             what = " and ".join(f"{name}={value}" for name, value in numbers.items())
-            has = (
-                f"{least} examples" if self.n_way is None else f"{least} examples of some class, for n_way={self.n_way}"
+            where = "training" if part == "train" else "test"
+            of_each = "" if self.n_way is None else f" of some class, for n_way={self.n_way}"
+            raise UsageError(
+                f"{what} without replacement is more than the {where} part has: {least:,} examples{of_each}"
             )
-            raise UsageError(f"{what} without replacement is more than the {part}ing part has: {has}")
 
     def held_out(self) -> Self:
         """The same task with queries from the test part."""
