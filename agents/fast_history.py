@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.fast_history_nodes import Fold, Open, Pairs, Read, ReadStart, Write, make_handle
+from agents.autograd import make_handle
+from agents.fast_history_nodes import Fold, Open, Pairs, Read, ReadStart, Write
 from agents.layers import PlasticLinear
 from agents.rules.base import Outer
 

@@ -5,13 +5,13 @@ The buffers' gradients travel along handles, see `agents.fast_history`; every no
 only reader, so it adds to it in place and passes it on.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from agents.autograd import Node, make_handle
 
 
 class Pairs:
@@ -24,11 +24,6 @@ class Pairs:
     def columns(self, part: slice) -> Tensor:
         """One side of one layer, at the steps remembered so far: (..., t, B, n) or (..., t, B, m)."""
         return self.buffer[..., : self.length, :, part]
-
-
-def make_handle(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """A tensor that takes no memory; autograd passes a gradient of its shape along it."""
-    return like.new_zeros(()).expand(shape)
 
 
 def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
@@ -53,16 +48,7 @@ def _outer_sum(pre: Tensor, post: Tensor) -> Tensor:
     return pre.movedim(-3, -1) @ post.transpose(-3, -2)
 
 
-class _Node(Function):
-    """An autograd function whose call mypy accepts; a gradient that nobody asks for is None."""
-
-    @classmethod
-    def run(cls, *inputs: Any) -> Any:
-        """Do the forward pass and note how to come back."""
-        return cls.apply(*inputs)  # type: ignore[no-untyped-call]
-
-
-class Read(_Node):
+class Read(Node):
     """Σ_s ((query∘own_s) M)∘other_s over the pairs remembered so far.
 
     With own the pre side and M = Λ it is the product with F, with own the post side and M = Λᵀ that with Fᵀ.
@@ -94,7 +80,7 @@ class Read(_Node):
         return to_query, to_matrix, to_pairs, None, None, None
 
 
-class Write(_Node):
+class Write(Node):
     """Remember one step's pairs, every post times `weight`; their gradient is the row that later reads have filled."""
 
     @staticmethod
@@ -121,7 +107,7 @@ class Write(_Node):
         return to_weight, to_pairs, None, None, *torch.split(to_factors, ctx.sizes, -1)
 
 
-class Open(_Node):
+class Open(Node):
     """Hand out a chunk's first matrix S for reading; its gradient is the sum of all pairs asked and answered."""
 
     @staticmethod
@@ -148,7 +134,7 @@ class Open(_Node):
         return gradient, None, None, None
 
 
-class ReadStart(_Node):
+class ReadStart(Node):
     """The product query S, or with S transposed query Sᵀ; what S's gradient needs is left in the handle."""
 
     @staticmethod
@@ -171,7 +157,7 @@ class ReadStart(_Node):
         return (ctx.matrix @ gradient.unsqueeze(-1)).squeeze(-1), None, answers, None
 
 
-class Fold(_Node):
+class Fold(Node):
     """D (S + Λ ∘ Σ_s pre_s ⊗ post_s), a layer's matrix at the end of a chunk."""
 
     @staticmethod

@@ -14,6 +14,7 @@ from torch.nn import functional
 from agents.agent import Agent, State
 from agents.dense_weights import DenseWeights, LearningWeights
 from agents.feedback_options import FeedbackOptions
+from agents.reversible_weights import KnownInputs, ReversibleWeights
 from agents.rules import LowRank, Outer, Rule, Signals
 from agents.rules.base import check_change
 from plastic_envs.checks import check_memory
@@ -96,18 +97,41 @@ class FeedbackNetwork(Agent):
     ) -> State:
         """Weights (..., B, n, m) as they were drawn, and the feedback (B, n, m), which a population shares.
 
-        Without `birth` the weights are those that the agent's seed gives first.
+        Without `birth` the weights are those that the agent's seed gives first. In a rollout by a low-rank rule they
+        are changed in place, and the first layer's may be known by their products with the episode's inputs.
+
+        Raises:
+            UsageError: the weights, or what a backward pass remembers of them, need more memory than there is.
         """
         if birth is None:
             birth = self.draw_birth(batch_shape[-1], torch.Generator().manual_seed(self._seed))
         weights = {layer: birth[f"weight.{layer}"].expand(*batch_shape, -1, -1) for layer in self.shapes}
         feedback = {layer: birth[f"feedback.{layer}"] for layer in self.shapes if f"feedback.{layer}" in birth}
-        return {"weights": weights, "feedback": feedback}
+        reversible = steps is not None and self.plastic and (self.rule.low_rank or self.rule.rank_one)
+        copies = 2 if reversible or not torch.is_grad_enabled() else 2 * (steps or 1)
+        n_weights = sum(n * m for n, m in self.shapes.values()) * math.prod(batch_shape)
+        advice = "take fewer units, episodes or individuals" + ("" if reversible else ", or a low-rank rule")
+        check_memory(f"{n_weights:,} weights, {copies} times", 4e-9 * n_weights * copies, advice)
+        if not reversible:
+            return {"weights": weights, "feedback": feedback}
+        held = {layer: ReversibleWeights(birth[f"weight.{layer}"], batch_shape) for layer in self.shapes}
+        return {"weights": held, "feedback": feedback, "steps": steps}
 
     def perceive(self, observations: Tensor, state: State) -> Percepts:
-        """Cut observations (S, B, D) into features and labels; what follows them is not used."""
+        """Cut observations (S, B, D) into features and labels; what follows them is not used.
+
+        If they are all that a rollout will show and fewer than features, the first layer is kept by its products.
+        """
         features, labels, _ = observations.tensor_split((self.features, self.features + self.output_size), -1)
+        if state.get("steps") == len(observations) < self.features and self._first_layer_by_products():
+            first: ReversibleWeights = state["weights"]["1"]
+            state["weights"]["1"] = KnownInputs(observations, self.features, first, dict(self.named_parameters()))
         return Percepts(features, labels)
+
+    def _first_layer_by_products(self) -> bool:
+        """Whether the rule allows it, and no error is sent back through the first layer's own weights."""
+        reaches_features = self.options.feedback == "symmetric" and "pre_error" in self.rule.needs
+        return self.rule.linear_in_pre and not reaches_features
 
     def live(self, percept: Percepts, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: outputs (..., B, K), the summed inputs of the softmax; then one change of the weights."""
@@ -123,11 +147,16 @@ class FeedbackNetwork(Agent):
         send = partial(_send, weights, state["feedback"])
         errors = self.send_back(error, activities, send, lowest=0 if needs_all else 1)
         if record is not None:
-            backpropagated = self.send_back(error, activities, lambda layer, error: weights[layer].read_back(error))
+            with torch.no_grad():
+                backpropagated = self.send_back(error, activities, lambda layer, error: weights[layer].read_back(error))
             record |= {f"activity.{number}": value for number, value in enumerate(activities[1:], 1)}
             record |= {f"error.{number}": value for number, value in enumerate(errors)}
             for below, (ours, theirs) in enumerate(zip(errors[1:-1], backpropagated, strict=False), 1):
                 record[f"angle.{below}"] = angle(ours, theirs)
+        first = weights["1"]
+        if isinstance(first, KnownInputs):  # from here on this layer's pre side is seen by its products
+            activities[0] = first.pre
+            errors = [first.project(errors[0]), *errors[1:]] if len(errors) == len(activities) else errors
         if self.plastic:
             self._learn(summed, activities, errors, weights, self.options.rate * labelled)
         return summed[-1], state | {"weights": {layer: _public(weight) for layer, weight in weights.items()}}
@@ -175,8 +204,18 @@ class FeedbackNetwork(Agent):
         )
 
     def close_state(self, state: State) -> State:
-        """Weights as one matrix per layer and episode."""
-        return state | {"weights": {layer: weight.matrix() for layer, weight in _open(state).items()}}
+        """Weights as one matrix per layer and episode, without a way back for gradients."""
+        held = state["weights"]
+        first = held["1"]
+        if not isinstance(first, KnownInputs):
+            dense = {layer: w.dense() if isinstance(w, ReversibleWeights) else w for layer, w in held.items()}
+            return {"weights": dense, "feedback": state["feedback"]}
+        births = {layer: w.birth.expand(*first.batch_shape, -1, -1) for layer, w in held.items()}
+        state = {"weights": births, "feedback": state["feedback"]}
+        with torch.no_grad():
+            for observation in first.observations[: first.step]:  # the products do not tell W: live again
+                _, state = torch.func.functional_call(self, first.parameters, (observation, state))
+        return state
 
     def _learn(
         self,

@@ -159,3 +159,45 @@ def test_an_observation_without_label_changes_nothing() -> None:
         assert torch.equal(matrix[2:], state["weights"][layer][2:])
         assert not torch.equal(matrix[:2], state["weights"][layer][:2])
     torch.testing.assert_close(agent.answer(agent.perceive(lived.inputs[-1:], state), state)[0], output)
+
+
+def gradients(agent: FeedbackNetwork, loss: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, list(agent.parameters())))
+
+
+def dense(agent: FeedbackNetwork, monkeypatch: pytest.MonkeyPatch, task: SupervisedTask = TASK) -> agents.Rollout:
+    """The rollout in the public form, by autograd."""
+    with monkeypatch.context() as patch:
+        patch.setattr(agent.rule, "low_rank", False)
+        result = live(agent, task)
+    assert all(isinstance(x, Tensor) for x in result.state["weights"].values())
+    return result
+
+
+WIDE = Blobs(n_train=7, n_query=3, n_features=14)  # fewer inputs than features
+
+
+@pytest.mark.parametrize("task", [TASK, WIDE, Blobs(known=False)], ids=["long", "wide", "answered in turn"])
+@pytest.mark.parametrize("feedback", ["random", "symmetric"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "pool",
+        "pool,sharing=layer",
+        "pool,terms=1+2+3+4+5+6+9+10",
+        "pool,terms=4",
+        "pseudo-gradient",
+        "tests.test_feedback_network:Oja",
+    ],
+)
+def test_rollouts_form_equals_dense_weights_and_autograd(
+    rule: str, feedback: str, task: SupervisedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make(rule, task, feedback=feedback)
+    expected, found = dense(agent, monkeypatch, task), live(agent, task)
+    torch.testing.assert_close(found.outputs, expected.outputs, rtol=1e-9, atol=1e-11)
+    for mine, theirs in zip(gradients(agent, found.loss.mean()), gradients(agent, expected.loss.mean()), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-11)
+    closed = agent.close_state(found.state)  # after the backward pass, which went back to the births
+    for layer, matrix in expected.state["weights"].items():
+        torch.testing.assert_close(closed["weights"][layer], matrix.detach(), rtol=1e-8, atol=1e-11)

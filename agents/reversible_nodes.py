@@ -1,0 +1,185 @@
+"""Autograd nodes of `agents.reversible_weights`: products with weights that are changed in place, and the changes.
+
+The gradient of the weights travels along a handle (see there) as one dense buffer; every node that gets it is its only
+reader, so it adds to it in place and passes it on.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from agents.autograd import Node
+
+SNAPSHOT_STEPS = 64
+SNAPSHOT_DECAY = 0.5
+"""A copy of the weights is kept every so many changes, or once they have decayed by this factor, as taking changes back
+divides by the decay and would blow up rounding errors."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """W ← keep · W + presᵀ posts for the rows from `first` on: pres (N, r, n), posts (N, r, m), keep (N, 1, 1)."""
+
+    pres: Tensor
+    posts: Tensor
+    keep: Tensor | None
+    first: int
+    before: Tensor | None = None
+
+    def apply(self, matrix: Tensor) -> None:
+        """Change a matrix (N, n, m) in place."""
+        rows = matrix[:, self.first :]
+        if self.keep is not None:
+            rows.mul_(self.keep)
+        rows.baddbmm_(self.pres.transpose(1, 2), self.posts)
+
+    def take_back(self, matrix: Tensor) -> None:
+        """Undo `apply`, to rounding."""
+        if self.before is not None:
+            matrix.copy_(self.before)
+            return
+        rows = matrix[:, self.first :]
+        rows.baddbmm_(self.pres.transpose(1, 2), self.posts, alpha=-1)
+        if self.keep is not None:
+            rows.div_(self.keep)
+
+
+class Timeline:
+    """A matrix (N, n, m) that goes forward and back through the changes that it remembers."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self.changes: list[Change] = []
+        self.now = 0
+        """How many of the remembered changes the matrix has gone through."""
+        self._age, self._kept = 0, 1.0  # since the last copy
+
+    def add(self, change: Change, remember: bool) -> None:
+        """Apply a change, and remember it if a backward pass will have to take it back."""
+        self.goto(len(self.changes))
+        if remember:
+            self._age += 1
+            self._kept *= 1.0 if change.keep is None else float(change.keep.abs().min())
+            if self._age >= SNAPSHOT_STEPS or self._kept < SNAPSHOT_DECAY:
+                change = Change(change.pres, change.posts, change.keep, change.first, self.matrix.clone())
+                self._age, self._kept = 0, 1.0
+            self.changes.append(change)
+            self.now += 1
+        change.apply(self.matrix)
+
+    def goto(self, time: int) -> None:
+        """Take changes back, or make them again, until the matrix has gone through `time` of them."""
+        while self.now > time:
+            self.now -= 1
+            self.changes[self.now].take_back(self.matrix)
+        while self.now < time:
+            self.changes[self.now].apply(self.matrix)
+            self.now += 1
+
+
+class Product(Node):
+    """The product x W over the rows from `first` on, or with `back` x Wᵀ; W gets no gradient without a handle.
+
+    x is (..., n) or (..., m) for N vectors, or N times as many for each.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, handle: Tensor | None, timeline: Timeline, first: int, back: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.timeline, ctx.time, ctx.first, ctx.back = timeline, timeline.now, first, back
+        ctx.save_for_backward(x)
+        ctx.set_materialize_grads(False)
+        rows = timeline.matrix[:, first:]
+        product = x.reshape(len(rows), -1, x.shape[-1]) @ (rows.transpose(1, 2) if back else rows)
+        return product.view(*x.shape[:-1], -1), None if handle is None else handle.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor | None, to_matrix: Tensor | None = None) -> Any:
+        if gradient is None:
+            return None, to_matrix, None, None, None
+        (x,) = ctx.saved_tensors
+        timeline, back = ctx.timeline, ctx.back
+        to_x = None
+        flat = gradient.reshape(len(timeline.matrix), -1, gradient.shape[-1])
+        if ctx.needs_input_grad[0]:
+            timeline.goto(ctx.time)
+            rows = timeline.matrix[:, ctx.first :]
+            to_x = (flat @ (rows if back else rows.transpose(1, 2))).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            to_matrix = torch.zeros_like(timeline.matrix) if to_matrix is None else to_matrix
+            own = x.reshape(len(flat), -1, x.shape[-1])
+            pre, post = (flat, own) if back else (own, flat)
+            to_matrix[:, ctx.first :].baddbmm_(pre.transpose(1, 2), post)
+        return to_x, to_matrix, None, None, None
+
+
+class Rows(Node):
+    """Some rows of W themselves: (N, stop − start, m)."""
+
+    @staticmethod
+    def forward(ctx: Any, handle: Tensor, timeline: Timeline, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        ctx.shape, ctx.start, ctx.stop = handle.shape, start, stop
+        ctx.set_materialize_grads(False)
+        return timeline.matrix[:, start:stop].clone(), handle.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor | None, to_matrix: Tensor | None) -> Any:
+        if gradient is not None:
+            to_matrix = gradient.new_zeros(ctx.shape) if to_matrix is None else to_matrix
+            to_matrix[:, ctx.start : ctx.stop] += gradient
+        return to_matrix, None, None, None
+
+
+class Write(Node):
+    """W ← keep · W + scale · Σ pre ⊗ post in place, for the rows from `first` on; on the way back it is taken back.
+
+    `factors` are all pres, then all posts.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        handle: Tensor,
+        keep: Tensor | None,
+        timeline: Timeline,
+        remember: bool,
+        first: int,
+        scale: Tensor,
+        *factors: Tensor,
+    ) -> Tensor:
+        n = len(timeline.matrix)
+        flat = [factor.reshape(n, 1, -1) for factor in factors]
+        pres, posts = torch.cat(flat[: len(flat) // 2], 1), torch.cat(flat[len(flat) // 2 :], 1)
+        ctx.timeline, ctx.time, ctx.scale = timeline, timeline.now, scale.reshape(n, 1, 1)
+        ctx.shapes = [factor.shape for factor in factors]
+        ctx.keep_shape = None if keep is None else keep.shape
+        ctx.set_materialize_grads(False)
+        change = Change(pres, posts * ctx.scale, None if keep is None else keep.reshape(n, 1, 1), first)
+        timeline.add(change, remember)
+        return handle.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_matrix: Tensor | None) -> Any:
+        if to_matrix is None:
+            return (None,) * (6 + len(ctx.shapes))
+        ctx.timeline.goto(ctx.time)
+        change = ctx.timeline.changes[ctx.time]
+        rows = to_matrix[:, change.first :]
+        half = len(ctx.shapes) // 2
+        to_factors: list[Tensor | None] = [None] * half
+        if any(ctx.needs_input_grad[6 : 6 + half]):
+            to_factors = list((change.posts @ rows.transpose(1, 2)).unbind(1))
+        to_factors += (change.pres @ rows).mul_(ctx.scale).unbind(1)
+        to_keep = None
+        if change.keep is not None:
+            to_keep = (rows * ctx.timeline.matrix[:, change.first :]).sum((1, 2)).view(ctx.keep_shape)
+            rows.mul_(change.keep)
+        shaped = [None if g is None else g.view(shape) for g, shape in zip(to_factors, ctx.shapes, strict=True)]
+        return to_matrix, to_keep, None, None, None, None, *shaped
