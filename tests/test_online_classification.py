@@ -88,6 +88,10 @@ def test_n_way_episodes_are_balanced(query, held_out):
     assert ((shown > 0).float().mean(0) - 0.5).abs().max() < 0.05  # every class as often as another
     assert (episode.targets[0].bincount(minlength=10) / 2000 - 0.1).abs().max() < 0.03  # in random order
     assert (episode.targets[task.n_train].bincount(minlength=10) / 2000 - 0.1).abs().max() < 0.03
+    for first, others in ((0, 3 / 19), (task.n_train, 1 / 9)):  # the share of others that are of the same class
+        assert (episode.targets[first] == episode.targets[first + 5]).float().mean().item() == pytest.approx(
+            others, abs=0.04
+        )
 
 
 def test_every_example_is_shown_as_often():
@@ -147,6 +151,13 @@ def test_references_are_what_they_say(n_train):
         with_bias = [np.hstack([part, np.ones((len(part), 1))]) for part in (shown[0], asked)]
         ridge = Ridge(alpha=10, fit_intercept=False).fit(with_bias[0], np.eye(10)[shown[1]])
         assert np.allclose(ridge.predict(with_bias[1]), answers["ridge"][:, b], atol=1e-3)
+
+
+def test_classes_that_are_not_shown_are_never_the_nearest():
+    features = torch.rand(300, 2, generator=torch.Generator().manual_seed(0)) * 20 + 1
+    task, episode = episodes(source=(features, torch.arange(300) % 3), n_way=2, n_train=10, n_query=10)
+    answers = task.nearest_class_mean(episode).argmax(-1)[task.first_query :]
+    assert (answers.unsqueeze(0) == episode.targets[:10].unsqueeze(1)).any(0).all()
 
 
 def test_references_lie_between_chance_and_best():
