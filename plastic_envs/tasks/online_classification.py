@@ -89,7 +89,7 @@ class OnlineClassification(SupervisedTask):
         self._pools = {part: _Pool(data.labels, data.rows(part), data.n_classes, n_way) for part in ("train", "test")}
         self._shown: Part = "train"
         self._asked: Part = "train"
-        # The last of these is asked of `sample`: the whole training part may be shown by a task that is held out.
+        # Whether fresh examples are left to ask for is left to `sample`: those of `held_out` are of the test part.
         self._check_enough("train", n_train=n_train)
         self._check_enough("test", **({"n_train": n_train} if query == "support" else {"n_query": n_query}))
 
