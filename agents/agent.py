@@ -82,6 +82,13 @@ class Agent(nn.Module):
         """
         raise NotImplementedError
 
+    def learn(self, percepts: Any, state: State) -> tuple[Tensor, State] | None:
+        """Live many labelled steps whose outputs no loss looks at: outputs (..., S, B, K) and new state.
+
+        For networks that learn from labels and can do so faster than by `live`, step by step; None if not.
+        """
+        return None
+
     def answer(self, percepts: Any, state: State) -> Tensor:
         """Answer many observations without a label from one state: outputs (..., S, B, K).
 

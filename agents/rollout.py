@@ -148,6 +148,12 @@ class _Lifetimes(nn.Module):
         state = agent.initial_state(batch_shape, self.birth, steps if remember else None, queries or 0)
         percepts = None if self.episode is None else agent.perceive(self.episode.inputs, state)
         world, observation = self.world, self.first
+        if percepts is not None and queries is not None and remember:
+            learned = agent.learn(percepts[:queries], state)
+            if learned is not None:
+                answers, state = learned
+                answers = torch.cat([answers, agent.answer(percepts[queries:], state)], len(batch_shape) - 1)
+                return answers, answers.new_zeros(()), state, {}
         outputs: list[Tensor] = []
         rewards: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}

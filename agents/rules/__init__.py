@@ -16,6 +16,15 @@ RULES = Registry(
             "feedback alignment; with the network's feedback=symmetric, backpropagation",
             {"terms": 1},
         ),
+        "firing-table": Row(
+            "agents.rules.firing:FiringTable", "rates by a table of firing codes, for graph and outputs (Dasgupta)"
+        ),
+        "firing-network": Row(
+            "agents.rules.firing:FiringNetwork", "rates by a small network on firing codes, and an output table"
+        ),
+        "firing-output": Row(
+            "agents.rules.firing:FiringOutput", "rates by a table of firing codes for the outputs only"
+        ),
         "none": Row("agents.rules.none:NoPlasticity", "no plasticity: an ordinary RNN or LSTM"),
         "none-wide": Row(
             "agents.rules.none:NoPlasticity",

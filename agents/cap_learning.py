@@ -1,0 +1,189 @@
+"""How a network with a cap learns from many labelled examples in place, without autograd.
+
+Codes, caps and predictions are constants to gradients, so by an additive rule the final weights are linear in its
+tables: what the backward pass needs is the codes and which classes each example changed, see `FinalWeights`. Networks
+are taken group by group, each through all examples, so that their weights stay in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from agents.agent import State
+from agents.cap_nodes import FinalWeights, Lived
+from agents.percepts import Percepts
+from agents.rules.firing import FiringRule
+
+if TYPE_CHECKING:
+    from agents.cap_network import CapNetwork
+
+GROUP = 1 << 20
+"""Numbers of the graphs of networks that live side by side."""
+ROWS = 1 << 17
+"""Numbers of a graph that change at once."""
+BLOCK = 1 << 20
+"""Numbers of the input drives that are computed at once."""
+
+
+def columns_of(rule: FiringRule, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Which classes an example changes.
+
+    Args:
+        rule: Says when, and which.
+        labels: One-hot, or all zero (..., K).
+        logits: (..., K).
+
+    Returns:
+        1 where the true and where the other column of the output table is used (..., 2, K), and whether there is any
+        change (...).
+    """
+    predicted = torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1)
+    right = labels.ne(0).to(logits.dtype)
+    active = right.any(-1).expand(logits.shape[:-1])
+    if rule.when == "mistakes":
+        active = active & ~(right * predicted).any(-1)
+    other = predicted if rule.edges == "pair" else 1 - right
+    columns = torch.stack([right.expand_as(predicted), other.expand_as(predicted)], -2)
+    return columns * active[..., None, None], active
+
+
+def learn_online(network: CapNetwork, rule: FiringRule, percepts: Percepts, state: State) -> tuple[Tensor, State]:
+    """Learn from S labelled examples by an additive rule: logits (..., S, B, K) on the way, and the new weights."""
+    with torch.no_grad():
+        lesson = _Lesson(network, rule, percepts, state)
+        lesson.run()
+    weights = lesson.weights()
+    if lesson.lived is not None:
+        starts = tuple(state[name] for name in weights)
+        found = FinalWeights.run(lesson.lived, tuple(weights.values()), *lesson.tables, *starts)
+        weights = dict(zip(weights, found, strict=True))
+    return lesson.public(lesson.logits).transpose(-3, -2), weights
+
+
+class _Lesson:
+    """N = B · P networks, an episode's individuals side by side, and the buffers that change while they learn."""
+
+    def __init__(self, network: CapNetwork, rule: FiringRule, percepts: Percepts, state: State) -> None:
+        self.network, self.rule, self.percepts, self.state = network, rule, percepts, state
+        outputs: Tensor = state["outputs"]
+        self.individuals = len(outputs) if outputs.dim() == 4 else None
+        units, classes = outputs.shape[-2:]
+        with torch.enable_grad():
+            tables = rule.tables()
+            n_tables = self.individuals or 1
+            self.tables = [tables.output.expand(n_tables, -1, -1)]
+            if tables.graph is not None and "graph" in state:
+                self.tables.append(tables.graph.expand(n_tables, -1, -1))
+        self.outputs = self._side_by_side(outputs).clone(memory_format=torch.contiguous_format)
+        self.graph = self._side_by_side(state["graph"]) if "graph" in state else None
+        if self.plastic_graph:
+            assert self.graph is not None
+            self.graph = self.graph.clone(memory_format=torch.contiguous_format)
+        steps, count = len(percepts.features), len(self.outputs)
+        self.logits = outputs.new_empty(count, steps, classes)
+        self.lived = None
+        if any(table.requires_grad for table in self.tables):
+            self.lived = Lived(
+                codes=torch.zeros(steps, count, units, dtype=torch.uint8, device=outputs.device),
+                columns=outputs.new_zeros(steps, count, 2, classes),
+                active=torch.zeros(steps, count, dtype=torch.bool, device=outputs.device),
+                edges=state.get("edges"),
+                population=self.individuals is not None,
+            )
+
+    @property
+    def plastic_graph(self) -> bool:
+        """Whether the rule changes the graph."""
+        return len(self.tables) == 2
+
+    def _side_by_side(self, values: Tensor) -> Tensor:
+        """From (B, …) or (P, B, …) to (N, …)."""
+        return values if self.individuals is None else values.transpose(0, 1).flatten(0, 1)
+
+    def public(self, values: Tensor) -> Tensor:
+        """Back from (N, …)."""
+        if self.individuals is None:
+            return values
+        return values.view(-1, self.individuals, *values.shape[1:]).transpose(0, 1)
+
+    def weights(self) -> State:
+        """The weights that have changed."""
+        found = {"outputs": self.public(self.outputs)}
+        if self.plastic_graph:
+            assert self.graph is not None
+            found["graph"] = self.public(self.graph)
+        return found
+
+    def run(self) -> None:
+        """Take the networks group by group, all examples each."""
+        count, units, classes = self.outputs.shape
+        size = max(1, GROUP // (units * (units if self.plastic_graph else classes)))
+        for first in range(0, count, size):
+            self._run_group(torch.arange(first, min(first + size, count), device=self.outputs.device))
+
+    def _run_group(self, networks: Tensor) -> None:
+        """Take a group, by its numbers (n,), through all examples."""
+        group = slice(int(networks[0]), int(networks[-1]) + 1)
+        episodes = networks // (self.individuals or 1)
+        some = slice(int(episodes[0]), int(episodes[-1]) + 1)
+        graph = None if self.graph is None else self.graph[group]
+        outputs = self.outputs[group]
+        change = _Change(self, networks, episodes)
+        size = max(1, BLOCK // (len(networks) * outputs.shape[-2]))
+        for start in range(0, self.logits.shape[1], size):
+            part = self.percepts[start : start + size]
+            drives = part.features[:, some].transpose(0, 1) @ self.state["inputs"][some]  # (b, s, V)
+            if self.individuals is not None:
+                drives = drives[episodes - some.start]  # (n, s, V)
+            labels = part.labels[:, episodes]  # (s, n, K)
+            known = None if self.plastic_graph else self.network.fire(drives, graph)
+            for index in range(len(labels)):
+                firing = self.network.fire(drives[:, index : index + 1], graph) if known is None else known
+                at = 0 if known is None else index
+                logits = (firing.activity[:, at : at + 1] @ outputs).squeeze(1)  # (n, K)
+                columns, active = columns_of(self.rule, labels[index], logits)
+                self.logits[group, start + index] = logits
+                if active.any():
+                    code = firing.code[:, at]
+                    change.make(code, columns, active)
+                    if self.lived is not None:
+                        self.lived.remember((start + index, group), code, columns, active)
+
+
+class _Change:
+    """Changes the weights of a group of networks in place: tables are looked up by rows, for all networks at once."""
+
+    def __init__(self, lesson: _Lesson, networks: Tensor, episodes: Tensor) -> None:
+        group = slice(int(networks[0]), int(networks[-1]) + 1)
+        own = networks % (lesson.individuals or 1)  # whose rule it is
+        self.outputs = lesson.outputs[group]
+        count, units, _ = self.outputs.shape
+        tables = [table.detach() for table in lesson.tables]
+        self.codes = tables[0].shape[1]
+        self.output_rows = tables[0].flatten(0, 1)  # (P · C, 2)
+        self.own_rows = own.unsqueeze(1) * self.codes
+        self.graph: Tensor | None = None
+        if lesson.graph is not None and lesson.plastic_graph:
+            self.graph = lesson.graph[group].view(-1, units)  # (n · V, V)
+            self.edges = lesson.state["edges"][episodes].view(-1, units)
+            self.graph_table = tables[1][own]  # (n, C, C)
+            self.rows = lesson.graph.new_zeros(count * self.codes + 1, units)  # the last is for who does not change
+            self.first_row = torch.arange(count, device=own.device).unsqueeze(1) * self.codes
+            self.buffer = lesson.graph.new_empty(max(1, ROWS // units), units)
+
+    def make(self, code: Tensor, columns: Tensor, active: Tensor) -> None:
+        """Change all weights by one example: codes (n, V), columns (n, 2, K), which networks change (n,)."""
+        rates = self.output_rows.index_select(0, (code + self.own_rows).view(-1)).view(*code.shape, 2)
+        self.outputs.baddbmm_(rates, columns)
+        if self.graph is None:
+            return
+        across = code.unsqueeze(1).expand(-1, self.codes, -1)
+        torch.gather(self.graph_table, 2, across, out=self.rows[:-1].view(len(code), self.codes, -1))
+        chosen = (code + self.first_row).masked_fill_(~active.unsqueeze(1), len(self.rows) - 1).view(-1)
+        for start in range(0, len(self.graph), len(self.buffer)):  # so many rows that they stay in the cache
+            part = slice(start, min(start + len(self.buffer), len(self.graph)))
+            rates = torch.index_select(self.rows, 0, chosen[part], out=self.buffer[: part.stop - start])
+            self.graph[part].addcmul_(self.edges[part], rates)

@@ -1,0 +1,16 @@
+"""Observations of networks that learn from labels."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Percepts:
+    """Observations cut into features (S, B, F) and labels (S, B, K); `[step]` is one of them, (B, F) and (B, K)."""
+
+    features: Tensor
+    labels: Tensor
+
+    def __getitem__(self, at: int | slice) -> "Percepts":
+        return Percepts(self.features[at], self.labels[at])
