@@ -12,6 +12,7 @@ import pytest
 from agents import CELLS, NETWORKS, RULES
 from evolution import PRESETS, SEARCHERS, RunSettings, load_run
 from evolution.cli import COMMANDS, main
+from plastic_envs.data import DATA
 from plastic_envs.tasks import TASKS
 from tests import in_process
 from tests.runs import TASK
@@ -51,7 +52,7 @@ def test_list(capsys):
     assert main(["list", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
     registries = {
-        "tasks": TASKS, "rules": RULES, "networks": NETWORKS, "cells": CELLS, "searchers": SEARCHERS,
+        "tasks": TASKS, "data sets": DATA, "rules": RULES, "networks": NETWORKS, "cells": CELLS, "searchers": SEARCHERS,
         "presets": PRESETS,
     }  # fmt: skip
     assert {kind: set(rows) for kind, rows in names.items()} == {kind: set(rows) for kind, rows in registries.items()}

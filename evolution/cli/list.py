@@ -14,12 +14,14 @@ def run(args: argparse.Namespace) -> int:
     from agents import CELLS, NETWORKS, RULES
     from evolution.presets import PRESETS, describe
     from evolution.registry import SEARCHERS
+    from plastic_envs.data import DATA
     from plastic_envs.tasks import TASKS
 
     names = {
         kind: {name: row.summary for name, row in registry.items()}
         for kind, registry in (
             ("tasks", TASKS),
+            ("data sets", DATA),
             ("rules", RULES),
             ("networks", NETWORKS),
             ("cells", CELLS),
