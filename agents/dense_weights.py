@@ -46,7 +46,7 @@ class DenseWeights:
     def read_back(self, post: Tensor, constant: bool = False) -> Tensor:
         """The product post Wᵀ."""
         matrix = self._matrix.detach() if constant else self._matrix
-        return (matrix @ post.unsqueeze(-1)).squeeze(-1)
+        return (post.unsqueeze(-2) @ matrix.transpose(-1, -2)).squeeze(-2)
 
     def write(self, change: Outer | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
         """W ← W + rate · change."""

@@ -274,5 +274,5 @@ def _send(weights: Mapping[str, LearningWeights], feedback: Mapping[str, Tensor]
     if layer not in feedback:
         return weights[layer].read_back(error, constant=True)
     if error.dim() == 2:
-        return (feedback[layer] @ error.unsqueeze(-1)).squeeze(-1)
+        return torch.bmm(error.unsqueeze(1), feedback[layer].transpose(1, 2)).squeeze(1)
     return (error.transpose(0, 1) @ feedback[layer].transpose(-1, -2)).transpose(0, 1)  # a population shares it

@@ -4,6 +4,7 @@ The gradient of the weights travels along a handle (see there) as one dense buff
 reader, so it adds to it in place and passes it on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class Change:
         rows = matrix[:, self.first :]
         if self.keep is not None:
             rows.mul_(self.keep)
-        rows.baddbmm_(self.pres.transpose(1, 2), self.posts)
+        _add_products(rows, self.pres, self.posts)
 
     def take_back(self, matrix: Tensor) -> None:
         """Undo `apply`, to rounding."""
@@ -42,9 +43,27 @@ class Change:
             matrix.copy_(self.before)
             return
         rows = matrix[:, self.first :]
-        rows.baddbmm_(self.pres.transpose(1, 2), self.posts, alpha=-1)
+        _add_products(rows, self.pres, self.posts, -1)
         if self.keep is not None:
             rows.div_(self.keep)
+
+
+def _add_products(matrix: Tensor, pres: Tensor, posts: Tensor, sign: int = 1) -> None:
+    """Add ± presᵀ posts to a matrix in place: (N, r, n) and (N, r, m) to (N, n, m)."""
+    rank = pres.shape[1]
+    if rank == 1:
+        matrix.addcmul_(pres.transpose(1, 2), posts, value=sign)
+    elif rank > 3 or matrix.is_contiguous():
+        matrix.baddbmm_(pres.transpose(1, 2), posts, alpha=sign)
+    else:  # some rows of each matrix, where `baddbmm_` goes through the matrices one by one
+        for pre, post in zip(pres.unbind(1), posts.unbind(1), strict=True):
+            matrix.addcmul_(pre.unsqueeze(2), post.unsqueeze(1), value=sign)
+
+
+def _stack(vectors: Sequence[Tensor], n: int) -> Tensor:
+    """Vectors (..., n) of N episodes one below the other: (N, r, n)."""
+    flat = [vector.reshape(n, 1, -1) for vector in vectors]
+    return torch.cat(flat, 1) if len(flat) > 1 else flat[0]
 
 
 class Timeline:
@@ -94,7 +113,7 @@ class Product(Node):
         ctx.save_for_backward(x)
         ctx.set_materialize_grads(False)
         rows = timeline.matrix[:, first:]
-        product = x.reshape(len(rows), -1, x.shape[-1]) @ (rows.transpose(1, 2) if back else rows)
+        product = torch.bmm(x.reshape(len(rows), -1, x.shape[-1]), rows.transpose(1, 2) if back else rows)
         return product.view(*x.shape[:-1], -1), None if handle is None else handle.detach()
 
     @staticmethod
@@ -109,12 +128,12 @@ class Product(Node):
         if ctx.needs_input_grad[0]:
             timeline.goto(ctx.time)
             rows = timeline.matrix[:, ctx.first :]
-            to_x = (flat @ (rows if back else rows.transpose(1, 2))).view(x.shape)
+            to_x = torch.bmm(flat, rows if back else rows.transpose(1, 2)).view(x.shape)
         if ctx.needs_input_grad[1]:
             to_matrix = torch.zeros_like(timeline.matrix) if to_matrix is None else to_matrix
             own = x.reshape(len(flat), -1, x.shape[-1])
             pre, post = (flat, own) if back else (own, flat)
-            to_matrix[:, ctx.first :].baddbmm_(pre.transpose(1, 2), post)
+            _add_products(to_matrix[:, ctx.first :], pre, post)
         return to_x, to_matrix, None, None, None
 
 
@@ -154,8 +173,7 @@ class Write(Node):
         *factors: Tensor,
     ) -> Tensor:
         n = len(timeline.matrix)
-        flat = [factor.reshape(n, 1, -1) for factor in factors]
-        pres, posts = torch.cat(flat[: len(flat) // 2], 1), torch.cat(flat[len(flat) // 2 :], 1)
+        pres, posts = _stack(factors[: len(factors) // 2], n), _stack(factors[len(factors) // 2 :], n)
         ctx.timeline, ctx.time, ctx.scale = timeline, timeline.now, scale.reshape(n, 1, 1)
         ctx.shapes = [factor.shape for factor in factors]
         ctx.keep_shape = None if keep is None else keep.shape
@@ -175,8 +193,8 @@ class Write(Node):
         half = len(ctx.shapes) // 2
         to_factors: list[Tensor | None] = [None] * half
         if any(ctx.needs_input_grad[6 : 6 + half]):
-            to_factors = list((change.posts @ rows.transpose(1, 2)).unbind(1))
-        to_factors += (change.pres @ rows).mul_(ctx.scale).unbind(1)
+            to_factors = list(torch.bmm(change.posts, rows.transpose(1, 2)).unbind(1))
+        to_factors += torch.bmm(change.pres, rows).mul_(ctx.scale).unbind(1)
         to_keep = None
         if change.keep is not None:
             to_keep = (rows * ctx.timeline.matrix[:, change.first :]).sum((1, 2)).view(ctx.keep_shape)

@@ -40,7 +40,7 @@ class ReversibleWeights:
 
     def read(self, pre: Tensor) -> Tensor:
         """The product pre W."""
-        return self._product(pre.expand(*self.batch_shape, -1), back=False)
+        return self._product(self._for_all(pre), back=False)
 
     def read_many(self, pre: Tensor) -> Tensor:
         """The product of S vectors for each episode."""
@@ -65,10 +65,14 @@ class ReversibleWeights:
         keep = None if change.decay is None else (1 - rate * change.decay).expand(self.batch_shape)
         pairs = change.pairs or (Outer(torch.zeros_like(signals.pre), torch.zeros_like(signals.post)),)
         factors = [pair.pre for pair in pairs] + [pair.post for pair in pairs]
-        factors = [factor.expand(*self.batch_shape, -1) for factor in factors]
+        factors = [self._for_all(factor) for factor in factors]
         self._remember(*factors, *([] if keep is None else [keep]))
         scale = rate.expand(self.batch_shape)
         self._handle = Write.run(self._handle, keep, self._timeline, self._remembering, self._first, scale, *factors)
+
+    def _for_all(self, vector: Tensor) -> Tensor:
+        """A vector for each individual and episode."""
+        return vector if vector.shape[:-1] == self.batch_shape else vector.expand(*self.batch_shape, -1)
 
     def _remember(self, *values: Tensor) -> None:
         """From the first value on that a gradient may come back to, every change must be remembered."""
@@ -123,7 +127,7 @@ class KnownInputs(ReversibleWeights):
         """The products of a vector (..., B, n) with the inputs to come: (..., B, T − t − 1)."""
         coming = self._inputs[:, self._first :]
         if vector.dim() == 2:
-            return (coming @ vector.unsqueeze(-1)).squeeze(-1)
+            return torch.bmm(vector.unsqueeze(1), coming.transpose(1, 2)).squeeze(1)
         return (vector.transpose(0, 1) @ coming.transpose(1, 2)).transpose(0, 1)
 
     def read(self, pre: Tensor) -> Tensor:

@@ -120,31 +120,36 @@ class Pool(Rule):
 
 
 def _low_rank(signals: Signals, theta: dict[int, Tensor]) -> LowRank:
-    """The terms with coefficients θ_k, each () or (P,) behind which two dimensions of size 1: at most three pairs."""
+    """The terms with coefficients θ_k, each () or (P,) behind which two dimensions of size 1.
+
+    They are gathered by their post side, errors, activities or ones: at most three pairs.
+    """
     pre, post, error, pre_error = signals.pre, signals.post, signals.error, signals.pre_error
     assert error is not None
-    back = signals.back(post) if theta.keys() & {7, 8, 10} else None  # (..., n)
-    agreement = None  # y_lᵀ W_l e_{l−1}, (..., 1)
+    get, pairs = theta.get, []
+    back = signals.back(post) if theta.keys() & {7, 8, 10} else pre  # (..., n)
+    agreement = along = activity = None
     if theta.keys() & {7, 8}:
-        assert back is not None
         assert pre_error is not None
-        agreement = (back * pre_error).sum(-1, keepdim=True)
-
-    along = None  # y_{l−1}ᵀ W_lᵀ e_l, (..., 1)
+        agreement = (back * pre_error).sum(-1, keepdim=True)  # y_lᵀ W_l e_{l−1}, (..., 1)
     if 9 in theta:
         assert signals.summed is not None
-        along = (signals.summed * error).sum(-1, keepdim=True)
-    activity = post.sum(-1, keepdim=True) if 6 in theta else None
-    get = theta.get
-
+        along = (signals.summed * error).sum(-1, keepdim=True)  # y_{l−1}ᵀ W_lᵀ e_l, (..., 1)
+    if 6 in theta:
+        activity = post.sum(-1, keepdim=True)
     per_error = _sum((get(1), None), (get(6), activity), (get(8), agreement))
     per_post = _sum((get(2), None), (get(7), agreement), (get(9), along))
-    with_pre = _sum((per_error, -error), (get(10), post))
-    with_pre_error = _sum((per_post, -post), (get(3), -error), (get(5), -torch.ones_like(post) if 5 in theta else None))
-    with_back = _sum((get(10), -post))
-    found = ((pre, with_pre), (pre_error, with_pre_error), (back, with_back))
-    pairs = tuple(Outer(ours, theirs) for ours, theirs in found if ours is not None and theirs is not None)
-    return LowRank(pairs, theta[4].squeeze(-1) if 4 in theta else None)
+
+    if 3 in theta:
+        pairs.append(Outer(_sum((per_error, pre), (get(3), pre_error)), -error))
+    elif per_error is not None:
+        pairs.append(Outer(pre, per_error * -error))  # the pre as it is: then no gradient goes back to it
+    if 10 in theta or per_post is not None:
+        minus = None if per_post is None else -per_post
+        pairs.append(Outer(_sum((get(10), pre - back), (minus, pre_error)), post))
+    if 5 in theta:
+        pairs.append(Outer(theta[5] * pre_error, -torch.ones_like(post)))
+    return LowRank(tuple(pairs), theta[4].squeeze(-1) if 4 in theta else None)
 
 
 def _sum(*terms: tuple[Tensor | None, Tensor | None]) -> Tensor | None:
