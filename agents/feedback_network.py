@@ -147,8 +147,8 @@ class FeedbackNetwork(Agent):
         send = partial(_send, weights, state["feedback"])
         errors = self.send_back(error, activities, send, lowest=0 if needs_all else 1)
         if record is not None:
-            with torch.no_grad():
-                backpropagated = self.send_back(error, activities, lambda layer, error: weights[layer].read_back(error))
+            symmetric = partial(_send, weights, {})
+            backpropagated = self.send_back(error, activities, symmetric)
             record |= {f"activity.{number}": value for number, value in enumerate(activities[1:], 1)}
             record |= {f"error.{number}": value for number, value in enumerate(errors)}
             for below, (ours, theirs) in enumerate(zip(errors[1:-1], backpropagated, strict=False), 1):
