@@ -22,32 +22,21 @@ if TYPE_CHECKING:
 
 GROUP = 1 << 20
 """Numbers of the graphs of networks that live side by side."""
-ROWS = 1 << 17
-"""Numbers of a graph that change at once."""
 BLOCK = 1 << 20
 """Numbers of the input drives that are computed at once."""
 
 
-def columns_of(rule: FiringRule, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Which classes an example changes.
+def is_active(rule: FiringRule, labels: Tensor, predicted: Tensor) -> Tensor:
+    """Whether an example changes anything (...), by its label, one-hot or all zero (..., K), and prediction (...)."""
+    labelled = labels.ne(0).any(-1)
+    return labelled & (labels.argmax(-1) != predicted) if rule.when == "mistakes" else labelled.expand(predicted.shape)
 
-    Args:
-        rule: Says when, and which.
-        labels: One-hot, or all zero (..., K).
-        logits: (..., K).
 
-    Returns:
-        1 where the true and where the other column of the output table is used (..., 2, K), and whether there is any
-        change (...).
-    """
-    predicted = torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1)
-    right = labels.ne(0).to(logits.dtype)
-    active = right.any(-1).expand(logits.shape[:-1])
-    if rule.when == "mistakes":
-        active = active & ~(right * predicted).any(-1)
-    other = predicted if rule.edges == "pair" else 1 - right
-    columns = torch.stack([right.expand_as(predicted), other.expand_as(predicted)], -2)
-    return columns * active[..., None, None], active
+def columns_of(rule: FiringRule, labels: Tensor, predicted: Tensor, active: Tensor) -> Tensor:
+    """For which classes the columns of the output table are used, 1 or 0: (..., 2, K)."""
+    labels = labels.expand(*predicted.shape, -1)
+    other = torch.zeros_like(labels).scatter_(-1, predicted.unsqueeze(-1), 1) if rule.edges == "pair" else 1 - labels
+    return torch.stack([labels, other], -2) * active[..., None, None]
 
 
 def learn_online(network: CapNetwork, rule: FiringRule, percepts: Percepts, state: State) -> tuple[Tensor, State]:
@@ -140,17 +129,19 @@ class _Lesson:
                 drives = drives[episodes - some.start]  # (n, s, V)
             labels = part.labels[:, episodes]  # (s, n, K)
             known = None if self.plastic_graph else self.network.fire(drives, graph)
-            for index in range(len(labels)):
-                firing = self.network.fire(drives[:, index : index + 1], graph) if known is None else known
-                at = 0 if known is None else index
+            said = []
+            for index, (drive, label) in enumerate(zip(drives.split(1, 1), labels, strict=True)):
+                firing, at = (self.network.fire(drive, graph), 0) if known is None else (known, index)
                 logits = (firing.activity[:, at : at + 1] @ outputs).squeeze(1)  # (n, K)
-                columns, active = columns_of(self.rule, labels[index], logits)
-                self.logits[group, start + index] = logits
+                said.append(logits)
+                predicted = logits.argmax(-1)
+                active = is_active(self.rule, label, predicted)
                 if active.any():
-                    code = firing.code[:, at]
+                    code, columns = firing.code[:, at], columns_of(self.rule, label, predicted, active)
                     change.make(code, columns, active)
                     if self.lived is not None:
                         self.lived.remember((start + index, group), code, columns, active)
+            self.logits[group, start : start + len(said)] = torch.stack(said, 1)
 
 
 class _Change:
@@ -172,7 +163,7 @@ class _Change:
             self.graph_table = tables[1][own]  # (n, C, C)
             self.rows = lesson.graph.new_zeros(count * self.codes + 1, units)  # the last is for who does not change
             self.first_row = torch.arange(count, device=own.device).unsqueeze(1) * self.codes
-            self.buffer = lesson.graph.new_empty(max(1, ROWS // units), units)
+            self.rates = torch.empty_like(self.graph)
 
     def make(self, code: Tensor, columns: Tensor, active: Tensor) -> None:
         """Change all weights by one example: codes (n, V), columns (n, 2, K), which networks change (n,)."""
@@ -183,7 +174,5 @@ class _Change:
         across = code.unsqueeze(1).expand(-1, self.codes, -1)
         torch.gather(self.graph_table, 2, across, out=self.rows[:-1].view(len(code), self.codes, -1))
         chosen = (code + self.first_row).masked_fill_(~active.unsqueeze(1), len(self.rows) - 1).view(-1)
-        for start in range(0, len(self.graph), len(self.buffer)):  # so many rows that they stay in the cache
-            part = slice(start, min(start + len(self.buffer), len(self.graph)))
-            rates = torch.index_select(self.rows, 0, chosen[part], out=self.buffer[: part.stop - start])
-            self.graph[part].addcmul_(self.edges[part], rates)
+        torch.index_select(self.rows, 0, chosen, out=self.rates)
+        self.graph.addcmul_(self.edges, self.rates)

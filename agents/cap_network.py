@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.agent import Agent, State
-from agents.cap_learning import columns_of, learn_online
+from agents.cap_learning import columns_of, is_active, learn_online
 from agents.cap_options import CapOptions
 from agents.percepts import Percepts
 from agents.rules import Rule
@@ -24,9 +24,9 @@ BLOCK = 1 << 20
 class Firing:
     """What happened in the T rounds of one or more examples.
 
-    Attributes:
+    Args:
         rounds: The activity after each round (..., V).
-        fired: Whether a unit fired in it (..., V).
+        kept: The numbers of the units that count as fired in each (..., k); None for those whose activity is positive.
     """
 
     def __init__(self, rounds: list[Tensor], kept: list[Tensor] | None) -> None:
@@ -40,13 +40,16 @@ class Firing:
     @cached_property
     def code(self) -> Tensor:
         """Each unit's code (..., V), integers: a bit for each round, the first round's most significant."""
-        code = torch.zeros_like(self.rounds[0], dtype=torch.long)
-        for number, activity in enumerate(self.rounds):
+        with torch.no_grad():
+            rounds = torch.stack([activity.expand_as(self.activity) for activity in self.rounds])  # (T, ..., V)
             if self._kept is None:
-                code = 2 * code + (activity > 0)
+                fired = rounds.sign()  # no activity is negative
             else:
-                code = 2 * code + torch.zeros_like(code).scatter(-1, self._kept[number], 1)
-        return code
+                kept = torch.stack([index.expand_as(self._kept[-1]) for index in self._kept])
+                fired = torch.zeros_like(rounds).scatter_(-1, kept, 1)
+            bits = [float(1 << number) for number in reversed(range(len(rounds)))]
+            weights = torch.tensor(bits, device=rounds.device).view(-1, *[1] * (rounds.dim() - 1))
+            return fired.mul_(weights).sum(0).long()
 
 
 class CapNetwork(Agent):
@@ -191,7 +194,7 @@ class CapNetwork(Agent):
                 summed = before @ graph if through_graph else before @ graph + drive
             activity = (summed if bias is None else summed + bias).relu()
             values, index = self.strongest(activity)
-            rounds.append(torch.zeros_like(activity).scatter(-1, index, values))
+            rounds.append(torch.zeros_like(activity).scatter_(-1, index, values))
             kept.append(index)
         return Firing(rounds, kept if self.options.fired == "topk" else None)
 
@@ -210,7 +213,9 @@ class CapNetwork(Agent):
     def _change(self, rule: FiringRule, percept: Percepts, code: Tensor, logits: Tensor, state: State) -> State:
         """The weights after one example: code (..., B, V), logits (..., B, K)."""
         tables = rule.tables()
-        columns, active = columns_of(rule, percept.labels, logits)  # (..., B, 2, K), (..., B)
+        predicted = logits.argmax(-1)  # (..., B)
+        active = is_active(rule, percept.labels, predicted)
+        columns = columns_of(rule, percept.labels, predicted, active)  # (..., B, 2, K)
         codes = torch.arange(rule.codes, device=code.device)
         units = (code.unsqueeze(-1) == codes).to(logits.dtype)  # (..., B, V, C), one-hot
         new = {"outputs": _apply(rule, state["outputs"], _terms(units @ tables.output.unsqueeze(-3), columns))}
