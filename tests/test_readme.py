@@ -26,7 +26,7 @@ def test_any_other_program_runs(code):
 
 def test_its_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    smaller = {"--budget": "64", "--seeds": "1", "--episodes": "64"}
+    smaller = {"--budget": "64", "--seeds": "1", "--episodes": "64", "--retrainings": "2"}
     assert {line.split()[1] for line in COMMANDS} == set(cli.COMMANDS)
     for line in COMMANDS:
         words = shlex.split(line, comments=True)
