@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.golden import duan, shervani
+from tests.golden import brainnet, duan, shervani
 
 ABSOLUTE, RELATIVE = 1e-10, 1e-9
 FOLDER = Path(__file__).parent
@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]
 Replay = Callable[[Arrays], tuple[dict[str, Tensor], dict[str, Tensor]]]
 """From a trace's arrays to what our code makes of them: values and states, and gradients, by the trace's names."""
 
-FAMILIES: dict[str, Replay] = {"duan": duan.replay, "shervani": shervani.replay}
+FAMILIES: dict[str, Replay] = {"brainnet": brainnet.replay, "duan": duan.replay, "shervani": shervani.replay}
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def check(path: Path) -> Verdict:
 
 
 def _error(ours: Tensor, theirs: np.ndarray) -> float:
-    return float((ours.detach() - torch.as_tensor(theirs)).abs().max())
+    return float((ours.detach().double() - torch.as_tensor(theirs).double()).abs().max())
 
 
 def _close(ours: Tensor, theirs: np.ndarray) -> bool:
-    there = torch.as_tensor(theirs)
-    return ours.shape == there.shape and torch.allclose(ours.detach(), there, rtol=RELATIVE, atol=ABSOLUTE)
+    here, there = ours.detach().double(), torch.as_tensor(theirs).double()
+    return here.shape == there.shape and torch.allclose(here, there, rtol=RELATIVE, atol=ABSOLUTE)

@@ -14,8 +14,8 @@ def worse(dense: Replayed, rolled: Replayed, trace: Mapping[str, Any]) -> Replay
     """Of every array the one that lies farther from the trace."""
     for ours, other in zip(dense, rolled, strict=True):
         for name in other.keys() & trace.keys():
-            theirs = torch.as_tensor(trace[name])
-            no_worse = (other[name] - theirs).abs().max() <= (ours[name] - theirs).abs().max()
+            theirs = torch.as_tensor(trace[name]).double()
+            no_worse = (other[name].double() - theirs).abs().max() <= (ours[name].double() - theirs).abs().max()
             if not no_worse:  # so that not-a-number counts as worse
                 ours[name] = other[name]
     return dense
