@@ -62,12 +62,16 @@ def make(
     row = dict(RULES[rule_name].options)
     chosen = network_class.Options(**of_network)
     if (width := row.pop("width", None)) is not None:
+        if not isinstance(chosen.hidden, int):
+            raise UsageError(f"rule {rule_name!r} widens one hidden layer: hidden={chosen.hidden!r} is not one number")
         chosen = dataclasses.replace(chosen, hidden=round(chosen.hidden * width))
     made: dict[str, Any] = {}
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)
     told = network_class.rule_arguments(observation_size, output_size, chosen) | {"seed": seed, **made}
     told = {key: value for key, value in told.items() if key in taken}
+    if clash := sorted((told.keys() & of_rule.keys()) - {"seed"}):
+        raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
     made["rule"] = construct("rule", rule_name, rule_class, told | row | of_rule)
     agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
     agent.config = {

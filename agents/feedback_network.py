@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.agent import Agent, State
-from agents.dense_weights import DenseWeights, LearningWeights
+from agents.dense_weights import LearningWeights
+from agents.feedback_angles import angle
 from agents.feedback_options import FeedbackOptions
+from agents.feedback_state import close, open_weights, send, with_weights
 from agents.reversible_weights import KnownInputs, ReversibleWeights
 from agents.rules import LowRank, Outer, Rule, Signals
 from agents.rules.base import check_change
@@ -111,7 +113,7 @@ class FeedbackNetwork(Agent):
         copies = 2 if reversible or not torch.is_grad_enabled() else 2 * (steps or 1)
         n_weights = sum(n * m for n, m in self.shapes.values()) * math.prod(batch_shape)
         advice = "take fewer units, episodes or individuals" + ("" if reversible else ", or a low-rank rule")
-        check_memory(f"{n_weights:,} weights, {copies} times", 4e-9 * n_weights * copies, advice)
+        check_memory(f"{n_weights:,} weights are held {copies} times", 4e-9 * n_weights * copies, advice)
         if not reversible:
             return {"weights": weights, "feedback": feedback}
         held = {layer: ReversibleWeights(birth[f"weight.{layer}"], batch_shape) for layer in self.shapes}
@@ -135,7 +137,7 @@ class FeedbackNetwork(Agent):
 
     def live(self, percept: Percepts, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: outputs (..., B, K), the summed inputs of the softmax; then one change of the weights."""
-        weights = _open(state)
+        weights = open_weights(state)
         summed: list[Tensor] = []
         activities = [percept.features]
         for layer, weight in weights.items():
@@ -144,11 +146,10 @@ class FeedbackNetwork(Agent):
         labelled = percept.labels.ne(0).any(-1).to(summed[-1].dtype)  # (..., B)
         error = activities[-1] * labelled.unsqueeze(-1) - percept.labels
         needs_all = record is not None or "pre_error" in self.rule.needs
-        send = partial(_send, weights, state["feedback"])
-        errors = self.send_back(error, activities, send, lowest=0 if needs_all else 1)
+        to_below = partial(send, weights, state["feedback"])
+        errors = self.send_back(error, activities, to_below, lowest=0 if needs_all else 1)
         if record is not None:
-            symmetric = partial(_send, weights, {})
-            backpropagated = self.send_back(error, activities, symmetric)
+            backpropagated = self.send_back(error, activities, partial(send, weights, {}))
             record |= {f"activity.{number}": value for number, value in enumerate(activities[1:], 1)}
             record |= {f"error.{number}": value for number, value in enumerate(errors)}
             for below, (ours, theirs) in enumerate(zip(errors[1:-1], backpropagated, strict=False), 1):
@@ -159,12 +160,12 @@ class FeedbackNetwork(Agent):
             errors = [first.project(errors[0]), *errors[1:]] if len(errors) == len(activities) else errors
         if self.plastic:
             self._learn(summed, activities, errors, weights, self.options.rate * labelled)
-        return summed[-1], state | {"weights": {layer: _public(weight) for layer, weight in weights.items()}}
+        return summed[-1], with_weights(state, weights)
 
     def answer(self, percepts: Percepts, state: State) -> Tensor:
         """Answer observations without labels from one state: outputs (..., S, B, K)."""
         activity = summed = percepts.features.transpose(0, 1)  # (B, S, F)
-        for layer, weight in _open(state).items():
+        for layer, weight in open_weights(state).items():
             summed = weight.read_many(activity)
             activity = self.activity(layer, summed)
         return summed.transpose(-3, -2)
@@ -205,17 +206,7 @@ class FeedbackNetwork(Agent):
 
     def close_state(self, state: State) -> State:
         """Weights as one matrix per layer and episode, without a way back for gradients."""
-        held = state["weights"]
-        first = held["1"]
-        if not isinstance(first, KnownInputs):
-            dense = {layer: w.dense() if isinstance(w, ReversibleWeights) else w for layer, w in held.items()}
-            return {"weights": dense, "feedback": state["feedback"]}
-        births = {layer: w.birth.expand(*first.batch_shape, -1, -1) for layer, w in held.items()}
-        state = {"weights": births, "feedback": state["feedback"]}
-        with torch.no_grad():
-            for observation in first.observations[: first.step]:  # the products do not tell W: live again
-                _, state = torch.func.functional_call(self, first.parameters, (observation, state))
-        return state
+        return close(self, state)
 
     def _learn(
         self,
@@ -245,34 +236,3 @@ class FeedbackNetwork(Agent):
             changes.append((weight, change, signals))
         for weight, change, signals in changes:
             weight.write(change, signals, rate)
-
-
-def angle(first: Tensor, second: Tensor) -> Tensor:
-    """The angle in degrees between vectors (..., n): (...); not a number where one is zero."""
-    return (
-        functional.normalize(first, dim=-1, eps=0)
-        .mul(functional.normalize(second, dim=-1, eps=0))
-        .sum(-1)
-        .clamp(-1, 1)
-        .acos()
-        .rad2deg()
-    )
-
-
-def _open(state: State) -> dict[str, LearningWeights]:
-    """The weights of each layer in the form in which the state holds them."""
-    return {layer: DenseWeights(held) if isinstance(held, Tensor) else held for layer, held in state["weights"].items()}
-
-
-def _public(weights: LearningWeights) -> Tensor | LearningWeights:
-    """What a state holds of a layer's weights."""
-    return weights.matrix() if isinstance(weights, DenseWeights) else weights
-
-
-def _send(weights: Mapping[str, LearningWeights], feedback: Mapping[str, Tensor], layer: str, error: Tensor) -> Tensor:
-    """The product of errors with the feedback (B, n, m) of a layer, or with its weights where there is none."""
-    if layer not in feedback:
-        return weights[layer].read_back(error, constant=True)
-    if error.dim() == 2:
-        return torch.bmm(error.unsqueeze(1), feedback[layer].transpose(1, 2)).squeeze(1)
-    return (error.transpose(0, 1) @ feedback[layer].transpose(-1, -2)).transpose(0, 1)  # a population shares it

@@ -126,7 +126,7 @@ def _low_rank(signals: Signals, theta: dict[int, Tensor]) -> LowRank:
     """
     pre, post, error, pre_error = signals.pre, signals.post, signals.error, signals.pre_error
     assert error is not None
-    get, pairs = theta.get, []
+    get = theta.get
     back = signals.back(post) if theta.keys() & {7, 8, 10} else pre  # (..., n)
     agreement = along = activity = None
     if theta.keys() & {7, 8}:
@@ -139,16 +139,16 @@ def _low_rank(signals: Signals, theta: dict[int, Tensor]) -> LowRank:
         activity = post.sum(-1, keepdim=True)
     per_error = _sum((get(1), None), (get(6), activity), (get(8), agreement))
     per_post = _sum((get(2), None), (get(7), agreement), (get(9), along))
+    minus = None if per_post is None else -per_post
 
+    with_error: tuple[Tensor | None, Tensor | None]
     if 3 in theta:
-        pairs.append(Outer(_sum((per_error, pre), (get(3), pre_error)), -error))
-    elif per_error is not None:
-        pairs.append(Outer(pre, per_error * -error))  # the pre as it is: then no gradient goes back to it
-    if 10 in theta or per_post is not None:
-        minus = None if per_post is None else -per_post
-        pairs.append(Outer(_sum((get(10), pre - back), (minus, pre_error)), post))
-    if 5 in theta:
-        pairs.append(Outer(theta[5] * pre_error, -torch.ones_like(post)))
+        with_error = (_sum((per_error, pre), (theta[3], pre_error)), -error)
+    else:  # the pre as it is, so that no gradient need go back to it
+        with_error = (pre, None if per_error is None else per_error * -error)
+    with_post = (_sum((get(10), pre - back if 10 in theta else None), (minus, pre_error)), post)
+    with_ones = (_sum((get(5), pre_error)), -torch.ones_like(post) if 5 in theta else None)
+    pairs = [Outer(a, b) for a, b in (with_error, with_post, with_ones) if a is not None and b is not None]
     return LowRank(tuple(pairs), theta[4].squeeze(-1) if 4 in theta else None)
 
 
