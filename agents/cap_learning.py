@@ -35,7 +35,7 @@ def is_active(rule: FiringRule, labels: Tensor, predicted: Tensor) -> Tensor:
 def columns_of(rule: FiringRule, labels: Tensor, predicted: Tensor, active: Tensor) -> Tensor:
     """For which classes the columns of the output table are used, 1 or 0: (..., 2, K)."""
     labels = labels.expand(*predicted.shape, -1)
-    other = torch.zeros_like(labels).scatter_(-1, predicted.unsqueeze(-1), 1) if rule.edges == "pair" else 1 - labels
+    other = torch.zeros_like(labels).scatter(-1, predicted.unsqueeze(-1), 1) if rule.edges == "pair" else 1 - labels
     return torch.stack([labels, other], -2) * active[..., None, None]
 
 

@@ -46,7 +46,7 @@ class Firing:
                 fired = rounds.sign()  # no activity is negative
             else:
                 kept = torch.stack([index.expand_as(self._kept[-1]) for index in self._kept])
-                fired = torch.zeros_like(rounds).scatter_(-1, kept, 1)
+                fired = torch.zeros_like(rounds).scatter(-1, kept, 1)
             bits = [float(1 << number) for number in reversed(range(len(rounds)))]
             weights = torch.tensor(bits, device=rounds.device).view(-1, *[1] * (rounds.dim() - 1))
             return fired.mul_(weights).sum(0).long()
@@ -194,7 +194,7 @@ class CapNetwork(Agent):
                 summed = before @ graph if through_graph else before @ graph + drive
             activity = (summed if bias is None else summed + bias).relu()
             values, index = self.strongest(activity)
-            rounds.append(torch.zeros_like(activity).scatter_(-1, index, values))
+            rounds.append(torch.zeros_like(activity).scatter(-1, index, values))
             kept.append(index)
         return Firing(rounds, kept if self.options.fired == "topk" else None)
 

@@ -149,9 +149,8 @@ def _online(trace: Mapping[str, Any], rollout_form: bool) -> Replay:
 
 def _steps(trace: Mapping[str, Any], network: Network, percepts: Percepts, state: Any) -> tuple[dict[str, Tensor], Any]:
     """Single steps, with what the program stores at each."""
-    absent = _tensor(trace, "init__graph_weights") * (
-        1 - _tensor(trace, "mask__graph")
-    )  # the program changes these too
+    elsewhere = 1 - _tensor(trace, "mask__graph")
+    absent = _tensor(trace, "init__graph_weights") * elsewhere  # edges that are not there: the program changes them too
     rule, steps = network.rule, []
     for index, label in enumerate(_tensor(trace, "label")):
         softmax, state = network.live(percepts[index], state)
@@ -159,9 +158,7 @@ def _steps(trace: Mapping[str, Any], network: Network, percepts: Percepts, state
         prediction = softmax[0].argmax()
         changed = (prediction != label) | (rule.when == "always")
         if isinstance(rule, FiringTable):
-            absent = absent + changed.double() * rule.rate * rule.graph_table[0, 0] * (
-                1 - _tensor(trace, "mask__graph")
-            )
+            absent = absent + changed.double() * rule.rate * rule.graph_table[0, 0] * elsewhere
         steps.append(
             {
                 **seen,
