@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -16,21 +15,11 @@ from agents.dense_weights import LearningWeights
 from agents.feedback_angles import angle
 from agents.feedback_options import FeedbackOptions
 from agents.feedback_state import close, open_weights, send, with_weights
+from agents.percepts import Percepts
 from agents.reversible_weights import KnownInputs, ReversibleWeights
 from agents.rules import LowRank, Outer, Rule, Signals
 from agents.rules.base import check_change
 from plastic_envs.checks import check_memory
-
-
-@dataclass(frozen=True)
-class Percepts:
-    """Observations cut into features (S, B, F) and labels (S, B, K); `[step]` is one of them, (B, F) and (B, K)."""
-
-    features: Tensor
-    labels: Tensor
-
-    def __getitem__(self, at: int | slice) -> "Percepts":
-        return Percepts(self.features[at], self.labels[at])
 
 
 class FeedbackNetwork(Agent):
@@ -128,7 +117,7 @@ class FeedbackNetwork(Agent):
         if state.get("steps") == len(observations) < self.features and self._first_layer_by_products():
             first: ReversibleWeights = state["weights"]["1"]
             state["weights"]["1"] = KnownInputs(observations, self.features, first, dict(self.named_parameters()))
-        return Percepts(features, labels)
+        return Percepts(features, labels, labels.ne(0).any(-1, keepdim=True).to(labels.dtype))
 
     def _first_layer_by_products(self) -> bool:
         """Whether the rule allows it, and no error is sent back through the first layer's own weights."""
@@ -143,13 +132,12 @@ class FeedbackNetwork(Agent):
         for layer, weight in weights.items():
             summed.append(weight.read(activities[-1]))
             activities.append(self.activity(layer, summed[-1]))
-        labelled = percept.labels.ne(0).any(-1).to(summed[-1].dtype)  # (..., B)
-        error = activities[-1] * labelled.unsqueeze(-1) - percept.labels
+        error = activities[-1] * percept.labelled - percept.labels
         needs_all = record is not None or "pre_error" in self.rule.needs
         to_below = partial(send, weights, state["feedback"])
-        errors = self.send_back(error, activities, to_below, lowest=0 if needs_all else 1)
+        errors = self.send_back(error, percept.features, summed, to_below, lowest=0 if needs_all else 1)
         if record is not None:
-            backpropagated = self.send_back(error, activities, partial(send, weights, {}))
+            backpropagated = self.send_back(error, percept.features, summed, partial(send, weights, {}))
             record |= {f"activity.{number}": value for number, value in enumerate(activities[1:], 1)}
             record |= {f"error.{number}": value for number, value in enumerate(errors)}
             for below, (ours, theirs) in enumerate(zip(errors[1:-1], backpropagated, strict=False), 1):
@@ -159,7 +147,7 @@ class FeedbackNetwork(Agent):
             activities[0] = first.pre
             errors = [first.project(errors[0]), *errors[1:]] if len(errors) == len(activities) else errors
         if self.plastic:
-            self._learn(summed, activities, errors, weights, self.options.rate * labelled)
+            self._learn(summed, activities, errors, weights, self.options.rate * percept.labelled.squeeze(-1))
         return summed[-1], with_weights(state, weights)
 
     def answer(self, percepts: Percepts, state: State) -> Tensor:
@@ -176,19 +164,26 @@ class FeedbackNetwork(Agent):
         return summed.softmax(-1) if last else functional.softplus(summed, self.options.beta)
 
     def send_back(
-        self, error: Tensor, activities: list[Tensor], send: Callable[[str, Tensor], Tensor], lowest: int = 1
+        self,
+        error: Tensor,
+        features: Tensor,
+        summed: list[Tensor],
+        send: Callable[[str, Tensor], Tensor],
+        lowest: int = 1,
     ) -> list[Tensor]:
-        """Errors e_lowest … e_L, from the last layer's and all activities y_0 … y_L.
+        """Errors e_lowest … e_L, from the last layer's.
 
         Args:
             error: e_L.
-            activities: y_0 (the features) to y_L.
+            features: y_0.
+            summed: z_1 … z_L.
             send: From a layer and the error of its units to that of its inputs, before their slope.
             lowest: 0 for the features' too.
         """
-        errors = [error]
+        beta, errors = self.options.beta, [error]
         for below in range(len(self.shapes) - 1, lowest - 1, -1):
-            slope = -torch.expm1(-self.options.beta * activities[below])
+            # 1 − exp(−β y), which for a softplus of z is σ(β z)
+            slope = (summed[below - 1] * beta).sigmoid() if below else -torch.expm1(-beta * features)
             errors.insert(0, send(str(below + 1), errors[0]) * slope)
         return errors
 
