@@ -1,5 +1,6 @@
 """How far the errors that a feedback network sends back point away from backpropagation's."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,11 +44,16 @@ def query_angles(agent: "FeedbackNetwork", task: SupervisedTask, lived: "Rollout
     weights, feedback = state["weights"], state["feedback"] or state["weights"]
     queries = lived.episode.inputs[task.first_query :, :, : agent.features]
     targets = lived.episode.targets[task.first_query :]
-    activities = [queries.transpose(0, 1)]  # (B, S, F)
+    activity = features = queries.transpose(0, 1)  # (B, S, F)
+    summed: list[Tensor] = []
     for layer, matrix in weights.items():
-        activities.append(agent.activity(layer, activities[-1] @ matrix))
-    error = activities[-1] - one_hot(targets.transpose(0, 1), agent.output_size)  # (..., B, S, K)
-    sent = agent.send_back(error, activities, lambda layer, error: error @ feedback[layer].transpose(-1, -2))
-    backpropagated = agent.send_back(error, activities, lambda layer, error: error @ weights[layer].transpose(-1, -2))
+        summed.append(activity @ matrix)
+        activity = agent.activity(layer, summed[-1])
+    error = activity - one_hot(targets.transpose(0, 1), agent.output_size)  # (..., B, S, K)
+
+    def errors(matrices: Mapping[str, Tensor]) -> list[Tensor]:
+        return agent.send_back(error, features, summed, lambda layer, error: error @ matrices[layer].transpose(-1, -2))
+
+    sent, backpropagated = errors(feedback), errors(weights)
     means = [(ours.mean(-2), theirs.mean(-2)) for ours, theirs in zip(sent[:-1], backpropagated[:-1], strict=True)]
     return torch.stack([angle(ours, theirs) for ours, theirs in means])

@@ -117,7 +117,7 @@ class FeedbackNetwork(Agent):
         if state.get("steps") == len(observations) < self.features and self._first_layer_by_products():
             first: ReversibleWeights = state["weights"]["1"]
             state["weights"]["1"] = KnownInputs(observations, self.features, first, dict(self.named_parameters()))
-        return Percepts(features, labels, labels.ne(0).any(-1, keepdim=True).to(labels.dtype))
+        return Percepts(features, labels)
 
     def _first_layer_by_products(self) -> bool:
         """Whether the rule allows it, and no error is sent back through the first layer's own weights."""

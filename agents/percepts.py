@@ -14,3 +14,8 @@ class Percepts:
 
     def __getitem__(self, at: int | slice) -> "Percepts":
         return Percepts(self.features[at], self.labels[at])
+
+    @property
+    def labelled(self) -> Tensor:
+        """1 where there is a label, else 0: (S, B, 1)."""
+        return self.labels.ne(0).any(-1, keepdim=True).to(self.labels.dtype)

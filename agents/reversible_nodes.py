@@ -5,7 +5,7 @@ reader, so it adds to it in place and passes it on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from agents.autograd import Node
 
-SNAPSHOT_STEPS = 64
 SNAPSHOT_DECAY = 0.5
-"""A copy of the weights is kept every so many changes, or once they have decayed by this factor, as taking changes back
-divides by the decay and would blow up rounding errors."""
+"""A copy of the weights is kept whenever they have decayed by this factor, as taking changes back divides by the decay,
+which would blow up rounding errors, and a decay to nothing cannot be taken back."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +73,17 @@ class Timeline:
         self.changes: list[Change] = []
         self.now = 0
         """How many of the remembered changes the matrix has gone through."""
-        self._age, self._kept = 0, 1.0  # since the last copy
+        self._kept = 1.0  # of the weights at the last copy
 
     def add(self, change: Change, remember: bool) -> None:
         """Apply a change, and remember it if a backward pass will have to take it back."""
         self.goto(len(self.changes))
         if remember:
-            self._age += 1
-            self._kept *= 1.0 if change.keep is None else float(change.keep.abs().min())
-            if self._age >= SNAPSHOT_STEPS or self._kept < SNAPSHOT_DECAY:
-                change = Change(change.pres, change.posts, change.keep, change.first, self.matrix.clone())
-                self._age, self._kept = 0, 1.0
+            if change.keep is not None:
+                self._kept *= float(change.keep.abs().min())
+            if self._kept < SNAPSHOT_DECAY:
+                change = replace(change, before=self.matrix.clone())
+                self._kept = 1.0
             self.changes.append(change)
             self.now += 1
         change.apply(self.matrix)

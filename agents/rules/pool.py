@@ -107,11 +107,12 @@ class Pool(Rule):
         if isinstance(self.theta, nn.ParameterList):
             return self._per_synapse(signals, self.theta[signals.layer])
         theta = self.theta[..., signals.layer, :] if self.sharing == "layer" else self.theta
-        return _low_rank(signals, dict(zip(self.terms, theta[..., None, None].unbind(-3), strict=True)))
+        coefficients = [value[..., None, None] if value.dim() else value for value in theta.unbind(-1)]
+        return _low_rank(signals, dict(zip(self.terms, coefficients, strict=True)))
 
     def _per_synapse(self, signals: Signals, theta: Tensor) -> Tensor:
         """Σ_k θ_k ∘ F_k with θ (..., k, n, m)."""
-        one = torch.ones((), dtype=theta.dtype, device=theta.device)[None, None]
+        one = torch.ones((), dtype=theta.dtype, device=theta.device)
         total = torch.zeros((), dtype=theta.dtype, device=theta.device)
         for index, term in enumerate(self.terms):
             alone = _low_rank(signals, {term: one})
@@ -120,7 +121,7 @@ class Pool(Rule):
 
 
 def _low_rank(signals: Signals, theta: dict[int, Tensor]) -> LowRank:
-    """The terms with coefficients θ_k, each () or (P,) behind which two dimensions of size 1.
+    """The terms with coefficients θ_k, each () or, for a population, (P, 1, 1).
 
     They are gathered by their post side, errors, activities or ones: at most three pairs.
     """
@@ -149,7 +150,7 @@ def _low_rank(signals: Signals, theta: dict[int, Tensor]) -> LowRank:
     with_post = (_sum((get(10), pre - back if 10 in theta else None), (minus, pre_error)), post)
     with_ones = (_sum((get(5), pre_error)), -torch.ones_like(post) if 5 in theta else None)
     pairs = [Outer(a, b) for a, b in (with_error, with_post, with_ones) if a is not None and b is not None]
-    return LowRank(tuple(pairs), theta[4].squeeze(-1) if 4 in theta else None)
+    return LowRank(tuple(pairs), get(4) if 4 not in theta or theta[4].dim() == 0 else theta[4].squeeze(-1))
 
 
 def _sum(*terms: tuple[Tensor | None, Tensor | None]) -> Tensor | None:
