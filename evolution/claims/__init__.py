@@ -32,6 +32,22 @@ CLAIMS = Registry(
             "evolution.claims.special_cases:special_cases",
             "the perceptron and Winnow are output rules with one output neuron (Cristian, table 1)",
         ),
+        "5": Row(
+            "evolution.claims.learning_speed:learning_speed",
+            "an output rule needs fewer examples than Adam on the output weights (Cristian, figure 2)",
+        ),
+        "6": Row(
+            "evolution.claims.generalization:generalization",
+            "rules learned on simple data train other networks on other data (Cristian, figure 3)",
+        ),
+        "7": Row(
+            "evolution.claims.robustness:robustness",
+            "networks trained by rules resist attacks better than by gradients (Cristian, figure 5, table 2)",
+        ),
+        "8": Row(
+            "evolution.claims.schemes:schemes",
+            "learning from every example, or on all edges, does as well; both together fall behind (Cristian, A.4)",
+        ),
         "9": Row(
             "evolution.claims.allele_flow:allele_flow",
             "selection on allele frequencies follows gradient descent (Cristian, appendix C)",
