@@ -36,9 +36,9 @@ def attack(networks: Trained, others: Trained, task: OnlineClassification, n: in
     """Attack R networks, each on n images of the test part, at last with the gradients of others."""
     data = task.data
     rows = data.rows("test")
+    chosen = [rows[torch.randperm(len(rows), generator=generator)[:n]] for _ in networks.accuracy]
     shares, longer, strongest = [], [], []
-    for index in range(len(networks.accuracy)):
-        which = rows[torch.randperm(len(rows), generator=generator)[:n]]
+    for index, which in enumerate(chosen):
         images, labels = data.features[which], data.labels[which]
         victim, other = _logits(networks, index), _logits(others, index)
         alive = survivors(victim, images, labels, EPSILONS)
