@@ -20,6 +20,18 @@ __all__ = ["CLAIMS", "ClaimSettings", "Finding", "claim"]
 CLAIMS = Registry(
     "claim",
     {
+        "1": Row(
+            "evolution.claims.sign_pattern:sign_pattern",
+            "gradient descent on an output rule ends at the signs [−,+;+,−] from any start (Cristian, theorem 1)",
+        ),
+        "2": Row(
+            "evolution.claims.convexity:convexity",
+            "cross-entropy is convex in the output rule if every example is learned from (Cristian, theorem 2)",
+        ),
+        "2b": Row(
+            "evolution.claims.best_rule:best_rule",
+            "the output rule that is best for the squared error solves a 4×4 linear system (Cristian, appendix B)",
+        ),
         "3": Row(
             "evolution.claims.separation:separation",
             "the output rule [−a,a;b,−b] separates separable ±1 data within 2b²n/(a²γ²) updates (Cristian, theorem 3)",
