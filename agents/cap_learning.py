@@ -26,10 +26,15 @@ BLOCK = 1 << 20
 """Numbers of the input drives that are computed at once."""
 
 
-def is_active(rule: FiringRule, labels: Tensor, predicted: Tensor) -> Tensor:
-    """Whether an example changes anything (...), by its label, one-hot or all zero (..., K), and prediction (...)."""
-    labelled = labels.ne(0).any(-1)
-    return labelled & (labels.argmax(-1) != predicted) if rule.when == "mistakes" else labelled.expand(predicted.shape)
+def classes_of(labels: Tensor) -> Tensor:
+    """The classes (...) that one-hot labels (..., K) name; −1 where there is no label."""
+    return labels.argmax(-1).masked_fill_(~labels.ne(0).any(-1), -1)
+
+
+def is_active(rule: FiringRule, classes: Tensor, predicted: Tensor) -> Tensor:
+    """Whether an example changes anything, by its class and the predicted one (...)."""
+    labelled = (classes >= 0).expand_as(predicted)
+    return labelled & (classes != predicted) if rule.when == "mistakes" else labelled
 
 
 def columns_of(rule: FiringRule, labels: Tensor, predicted: Tensor, active: Tensor) -> Tensor:
@@ -128,16 +133,17 @@ class _Lesson:
             if self.individuals is not None:
                 drives = drives[episodes - some.start]  # (n, s, V)
             labels = part.labels[:, episodes]  # (s, n, K)
+            classes = classes_of(labels)  # (s, n)
             known = None if self.plastic_graph else self.network.fire(drives, graph)
             said = []
-            for index, (drive, label) in enumerate(zip(drives.split(1, 1), labels, strict=True)):
+            for index, drive in enumerate(drives.split(1, 1)):
                 firing, at = (self.network.fire(drive, graph), 0) if known is None else (known, index)
                 logits = (firing.activity[:, at : at + 1] @ outputs).squeeze(1)  # (n, K)
                 said.append(logits)
                 predicted = logits.argmax(-1)
-                active = is_active(self.rule, label, predicted)
+                active = is_active(self.rule, classes[index], predicted)
                 if active.any():
-                    code, columns = firing.code[:, at], columns_of(self.rule, label, predicted, active)
+                    code, columns = firing.code[:, at], columns_of(self.rule, labels[index], predicted, active)
                     change.make(code, columns, active)
                     if self.lived is not None:
                         self.lived.remember((start + index, group), code, columns, active)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.agent import Agent, State
-from agents.cap_learning import columns_of, is_active, learn_online
+from agents.cap_learning import classes_of, columns_of, is_active, learn_online
 from agents.cap_options import CapOptions
 from agents.percepts import Percepts
 from agents.rules import Rule
@@ -41,12 +41,11 @@ class Firing:
     def code(self) -> Tensor:
         """Each unit's code (..., V), integers: a bit for each round, the first round's most significant."""
         with torch.no_grad():
-            rounds = torch.stack([activity.expand_as(self.activity) for activity in self.rounds])  # (T, ..., V)
+            rounds = torch.stack(self.rounds)  # (T, ..., V)
             if self._kept is None:
                 fired = rounds.sign()  # no activity is negative
             else:
-                kept = torch.stack([index.expand_as(self._kept[-1]) for index in self._kept])
-                fired = torch.zeros_like(rounds).scatter(-1, kept, 1)
+                fired = torch.zeros_like(rounds).scatter(-1, torch.stack(self._kept), 1)
             bits = [float(1 << number) for number in reversed(range(len(rounds)))]
             weights = torch.tensor(bits, device=rounds.device).view(-1, *[1] * (rounds.dim() - 1))
             return fired.mul_(weights).sum(0).long()
@@ -186,12 +185,16 @@ class CapNetwork(Agent):
         through_graph = self.options.drive == "through_graph"
         rounds: list[Tensor] = []
         kept: list[Tensor] = []
+        if graph is not None:
+            drive = drive.expand(*graph.shape[:-2], -1, -1)
+        product = torch.bmm if drive.dim() == 3 else torch.matmul  # the same, without asking for shapes
         summed = drive
         for number in range(self.options.rounds):
             if number > 0:
                 assert graph is not None
                 before = rounds[-1] + drive if through_graph else rounds[-1]
-                summed = before @ graph if through_graph else before @ graph + drive
+                summed = product(before, graph)
+                summed = summed if through_graph else summed + drive
             activity = (summed if bias is None else summed + bias).relu()
             values, index = self.strongest(activity)
             rounds.append(torch.zeros_like(activity).scatter(-1, index, values))
@@ -214,7 +217,7 @@ class CapNetwork(Agent):
         """The weights after one example: code (..., B, V), logits (..., B, K)."""
         tables = rule.tables()
         predicted = logits.argmax(-1)  # (..., B)
-        active = is_active(rule, percept.labels, predicted)
+        active = is_active(rule, classes_of(percept.labels), predicted)
         columns = columns_of(rule, percept.labels, predicted, active)  # (..., B, 2, K)
         codes = torch.arange(rule.codes, device=code.device)
         units = (code.unsqueeze(-1) == codes).to(logits.dtype)  # (..., B, V, C), one-hot
