@@ -217,3 +217,49 @@ def test_tiny_runs_give_a_table_a_sentence_and_a_picture(module, n_rows, monkeyp
         accuracy = row.get("accuracy", row.get("final"))
         assert 0 <= accuracy <= 1
     finding.draw(Figure())
+
+
+def test_the_perceptron_learns_nothing_from_right_answers():
+    found = schemes.measure("digits", schemes.Sizes(20, 5, 100, 50, 0, 2), 0)
+    assert found[1, "every example"] == found[1, "mistakes"]
+    assert found[1, "both"] != found[1, "mistakes"]
+
+
+def by(rows, column):
+    return {row[column]: row for row in rows}
+
+
+@pytest.mark.slow
+def test_adam_in_small_batches_needs_fewer_examples_than_the_rule():
+    finding = learning_speed.learning_speed(ClaimSettings())
+    rows = by(finding.figures, "trained by")
+    assert finding.holds is False
+    assert not rows["Adam, batch 10"]["rule is quicker"]
+    assert rows["Adam, batch 100"]["rule ahead early"]
+
+
+@pytest.mark.slow
+def test_rules_train_other_networks_but_the_large_recurrent_one_is_not_always_best():
+    finding = generalization.generalization(ClaimSettings())
+    assert finding.holds is False
+    above = {(row["data"], row["network"]): row["above majority"] for row in finding.figures}
+    for source in ("halfspace", "relu2", "digits"):
+        assert above[source, "T=1, 100 units"]
+        assert above[source, "T=1, 300 units"]
+
+
+@pytest.mark.slow
+def test_what_attacks_leave_of_recurrent_networks_other_gradients_take():
+    finding = robustness.robustness(ClaimSettings())
+    assert finding.holds is False
+    for row in finding.figures:
+        assert row["ε=0"] > 0.6
+        assert row["all attacks at 2"] < 0.05
+
+
+@pytest.mark.slow
+def test_either_scheme_does_as_well_as_mistakes():
+    finding = schemes.schemes(ClaimSettings())
+    met = {(row["rounds"], row["scheme"]): row["as claimed"] for row in finding.figures}
+    assert met[1, "every example"]
+    assert met[1, "all edges"]
