@@ -131,4 +131,5 @@ def _draw(table: dict[str, list[Cell]], canvas: "Figure") -> None:
         axes.hlines(cells[0].majority, number - 0.4, number + 0.4, color="k", ls=":")
     axes.set_xticks(range(len(table)), list(table))
     axes.set_ylabel("accuracy on the test part (dotted: majority class)")
-    axes.legend(loc="lower left")
+    axes.set_ylim(0, 1.15)
+    axes.legend(loc="upper center", ncols=4)

@@ -161,6 +161,7 @@ def _draw(table: dict[str, Accuracies], canvas: "Figure") -> None:
         for place, ((rounds, _), accuracy) in enumerate(accuracies.items()):
             interval = mean_interval(accuracy)
             axes.bar(place, interval.mean, yerr=interval.half_width, color=f"C{rounds // 2}", capsize=3)
-        axes.set_xticks(range(len(accuracies)), [f"{name}, T={rounds}" for rounds, name in accuracies], rotation=60)
+        names = [f"{name}, T={rounds}" for rounds, name in accuracies]
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
         axes.set_title(source)
     canvas.axes[0].set_ylabel("accuracy on the test part")
