@@ -64,5 +64,9 @@ CLAIMS = Registry(
             "evolution.claims.allele_flow:allele_flow",
             "selection on allele frequencies follows gradient descent (Cristian, appendix C)",
         ),
+        "13": Row(
+            "evolution.claims.random_feedback:random_feedback",
+            "a pool of local terms makes up for random feedback (Shervani-Tabar and Rosenbaum)",
+        ),
     },
 )
