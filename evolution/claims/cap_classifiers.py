@@ -50,10 +50,9 @@ class Trained(NamedTuple):
 
 
 def available(*sources: str) -> list[str]:
-    """Those sources that are at hand: of MNIST and Fashion-MNIST, those with a folder in PLASTIC_ENVS_DATA."""
+    """Those sources that are at hand: of MNIST and its kin, those with a folder in PLASTIC_ENVS_DATA."""
     folder = named_folder(None)
-    files = ("mnist", "fashion-mnist")
-    return [name for name in sources if name not in files or (folder is not None and (folder / name).is_dir())]
+    return [name for name in sources if "mnist" not in name or (folder is not None and (folder / name).is_dir())]
 
 
 def classification(source: str, n_train: int, n_query: int, passes: int = 1) -> OnlineClassification:
