@@ -51,6 +51,15 @@ def test_terms_survive_that_have_a_tenth_of_the_largest_coefficient():
     assert random_feedback.survivors(theta) == {1, 10}
 
 
+def test_full_runs_take_the_paper_s_data_where_they_are(tmp_path, monkeypatch):
+    assert (random_feedback.sources(False), random_feedback.sources(True)) == (["digits"], ["digits"])
+    monkeypatch.setenv("PLASTIC_ENVS_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    assert (random_feedback.sources(False), random_feedback.sources(True)) == (["digits", "mnist"], ["mnist"])
+    (tmp_path / "emnist-balanced").mkdir()
+    assert random_feedback.sources(True) == ["emnist-balanced"]
+
+
 def test_methods_start_from_the_same_rule_on_the_same_episodes_and_seeds_are_apart():
     table = random_feedback.measure("digits", TINY, seed=0)
     for name in (POOL, SPARSE):
