@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from evolution.grid import Grid
+from evolution.settings import describe_network
 from plastic_envs.errors import UsageError
 
 _RULES = ("hebbian", "gradient", "none")
@@ -17,6 +18,7 @@ _PAPER_TASKS = (
     "SequenceReproduction,seq_length=5,delay=20",
     "FewShotRegression,kind=mlp",
 )
+_LABELS = "OnlineClassification"
 _PAPER_RULES = ("hebbian", "gradient", "none", "none-wide")
 
 PRESETS: Mapping[str, tuple[Grid, ...]] = {
@@ -24,29 +26,50 @@ PRESETS: Mapping[str, tuple[Grid, ...]] = {
     "quick": (
         Grid(
             (_HEADLINE,), _HEADLINE_RULES, ("backprop,batch_size=256,learning_rate=0.005", _HEADLINE_PGPE),
-            seeds=(0, 1, 2, 3, 4), budget=300_000, hidden=16, eval_episodes=2000, evals=10,
+            seeds=(0, 1, 2, 3, 4), budget=300_000, cell="rnn", hidden=16, eval_episodes=2000, evals=10,
         ),
         Grid(
             (_SMALL_REGRESSION,), _RULES, ("backprop,batch_size=256,learning_rate=0.005", "pgpe"),
-            seeds=(0,), budget=200_000, hidden=16, eval_episodes=2000, evals=10,
+            seeds=(0,), budget=200_000, cell="rnn", hidden=16, eval_episodes=2000, evals=10,
         ),
         Grid(
             ("FewShotImageClassification",), _RULES, ("backprop,learning_rate=0.003", "pgpe"),
-            seeds=(0,), budget=32_000, hidden=48, evals=10,
+            seeds=(0,), budget=32_000, cell="rnn", hidden=48, evals=10,
         ),
     ),
     # The headline of "quick" with the budget that evolution needs to get beyond the mean of the shown rewards.
     "headline": (
         Grid(
             (_HEADLINE,), ("hebbian,rate=2", "none"), ("backprop,batch_size=1024,learning_rate=0.01", _HEADLINE_PGPE),
-            seeds=(0, 1, 2, 3, 4), budget=2_500_000, hidden=16, eval_episodes=4000, evals=10,
+            seeds=(0, 1, 2, 3, 4), budget=2_500_000, cell="rnn", hidden=16, eval_episodes=4000, evals=10,
+        ),
+    ),
+    # The same local rules by gradients and by evolution; each rule's searchers see the same number of episodes.
+    "local-rules": (
+        Grid(
+            (f"{_LABELS},source=relu1,n_train=100,n_query=100,query=support",), ("firing-table", "firing-network"),
+            (
+                "backprop,optimizer=adam,amsgrad=false,learning_rate=0.01,batch_size=4",
+                "pgpe,popsize=16,episodes=2,stdev_init=0.3,center_learning_rate=0.3",
+                "cmaes,popsize=16,episodes=2,stdev_init=0.3",
+            ),
+            seeds=(0, 1, 2, 3, 4), budget=3200, network="cap,rounds=3", eval_episodes=200, evals=4,
+        ),
+        Grid(
+            (f"{_LABELS},n_way=5,n_train=250,n_query=50",), ("pool",),
+            (
+                "backprop,optimizer=adam,amsgrad=false,learning_rate=0.0003,batch_size=1",
+                "pgpe,popsize=16,episodes=1,stdev_init=0.001,center_learning_rate=0.001",
+                "cmaes,popsize=16,episodes=1,stdev_init=0.001",
+            ),
+            seeds=(0, 1, 2, 3, 4), budget=640, eval_episodes=50, evals=2,
         ),
     ),
     # The papers' sizes with the RNN: 5,000 updates of 64 episodes. Hours; resumes.
     "full": (
         Grid(
             _PAPER_TASKS, _PAPER_RULES, ("backprop", "pgpe"), seeds=(0, 1, 2, 3, 4),
-            budget=320_000, hidden=128, eval_episodes=4000, evals=25,
+            budget=320_000, cell="rnn", hidden=128, eval_episodes=4000, evals=25,
         ),
     ),
     # The same with the LSTM, which has half the RNN's units in most of the authors' experiments.
@@ -81,5 +104,5 @@ def describe(grids: Sequence[Grid]) -> str:
     """A line about a preset, from its grids."""
     tasks = dict.fromkeys(task.partition(",")[0] for grid in grids for task in grid.tasks)
     runs = sum(len(list(grid.cells())) * len(grid.seeds) for grid in grids)
-    sizes = sorted({f"{grid.cell or 'rnn'} with {grid.hidden} units" for grid in grids})
+    sizes = sorted({describe_network(grid.network, grid.cell, grid.hidden) for grid in grids})
     return f"{runs} runs on {', '.join(tasks)}; {', '.join(sizes)}"

@@ -99,11 +99,6 @@ class RunSettings:
             raise UsageError("the setting 'task' is missing")
         return cls(**values)
 
-    def describe_network(self) -> str:
-        """The network in words: "rnn with 128 units"."""
-        named = " ".join(str(name) for name in (self.network, self.cell) if name) or "the rule's network"
-        return f"{named} with {self.hidden} units" if self.hidden is not None else named
-
     def difference(self, other: "RunSettings") -> str | None:
         """The first setting in which two runs differ, "seed=0, not seed=1" (this one's value first); None if equal."""
         mine, its = self.to_json(), other.to_json()
@@ -111,3 +106,9 @@ class RunSettings:
             if mine[name] != its[name]:
                 return f"{name}={mine[name]!r}, not {name}={its[name]!r}"
         return None
+
+
+def describe_network(network: str | None, cell: str | None, hidden: int | None) -> str:
+    """A network's settings in words, "rnn with 128 units"; what is open is left to the rule."""
+    named = " ".join(name for name in (network, cell) if name) or "the rule's network"
+    return f"{named} with {hidden} units" if hidden is not None else named

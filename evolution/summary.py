@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from evolution.records import RunRecord
+from evolution.settings import describe_network
 from evolution.statistics import Interval, mean_interval
 from plastic_envs.task import Metric
 
@@ -123,7 +124,9 @@ def summarise(runs: Sequence[RunRecord], metrics: Mapping[str, tuple[Metric, boo
     groups: dict[tuple[str, str, int], dict[tuple[str, str], list[RunRecord]]] = {}
     for run in runs:
         settings = run.settings
-        group = groups.setdefault((settings.task, settings.describe_network(), settings.budget), {})
+        group = groups.setdefault(
+            (settings.task, describe_network(settings.network, settings.cell, settings.hidden), settings.budget), {}
+        )
         group.setdefault((settings.rule, settings.searcher), []).append(run)
     summaries = []
     for (task, network, budget), group in groups.items():
