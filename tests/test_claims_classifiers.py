@@ -235,7 +235,6 @@ def test_adam_in_small_batches_needs_fewer_examples_than_the_rule():
     rows = by(finding.figures, "trained by")
     assert finding.holds is False
     assert not rows["Adam, batch 10"]["rule is quicker"]
-    assert rows["Adam, batch 100"]["rule ahead early"]
 
 
 @pytest.mark.slow
@@ -249,7 +248,7 @@ def test_rules_train_other_networks_but_the_large_recurrent_one_is_not_always_be
 
 
 @pytest.mark.slow
-def test_what_attacks_leave_of_recurrent_networks_other_gradients_take():
+def test_no_network_withstands_all_attacks_of_radius_2_on_digits():
     finding = robustness.robustness(ClaimSettings())
     assert finding.holds is False
     for row in finding.figures:
