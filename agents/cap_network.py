@@ -124,7 +124,10 @@ class CapNetwork(Agent):
         rule, units = self._learner, self.options.hidden
         start = 1.0 if rule is not None and rule.update == "multiplicative" else 0.0
         n_weights = math.prod(batch_shape) * units * (units * ("edges" in birth) + self.output_size)
-        check_memory(f"{n_weights:,} weights", 8e-9 * n_weights, "take fewer units, episodes or individuals")
+        remembered = rule is not None and torch.is_grad_enabled() and not (unscored and _learns_in_place(rule))
+        copies = 2 if steps is None or not remembered else 2 * steps
+        advice = "take fewer units, episodes or individuals" + (", or an additive rule" if remembered else "")
+        check_memory(f"{n_weights:,} weights, {copies} times", 4e-9 * n_weights * copies, advice)
         state["outputs"] = birth["inputs"].new_full((), start).expand(*batch_shape, units, self.output_size)
         if "edges" in birth:
             state["graph"] = (birth["edges"] * start).expand(*batch_shape, -1, -1)
@@ -155,7 +158,7 @@ class CapNetwork(Agent):
         For additive rules that leave the input weights alone.
         """
         rule = self._learner
-        if rule is None or rule.update != "additive" or rule.input_table is not None:
+        if rule is None or not _learns_in_place(rule):
             return None
         logits, weights = learn_online(self, rule, percepts, state)
         return self._outputs(logits), state | weights
@@ -232,6 +235,11 @@ class CapNetwork(Agent):
             rates = features @ tables.input.unsqueeze(-3) @ units.mT
             new["inputs"] = _apply(rule, state["inputs"], [rates * state["input_edges"] * gate])
         return new
+
+
+def _learns_in_place(rule: FiringRule) -> bool:
+    """Whether the weights are linear in the rule, and the drives known beforehand."""
+    return rule.update == "additive" and rule.input_table is None
 
 
 def _terms(rates: Tensor, columns: Tensor) -> Iterator[Tensor]:
