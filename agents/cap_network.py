@@ -1,4 +1,4 @@
-"""Dasgupta's networks: random inputs, a random graph with a cap, and outputs, that learn by how their units fired."""
+"""Networks with a cap: random inputs, a random graph with a cap, and outputs, that learn by how their units fired."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -17,7 +17,7 @@ RULES = Registry(
             {"terms": 1},
         ),
         "firing-table": Row(
-            "agents.rules.firing:FiringTable", "rates by a table of firing codes, for graph and outputs (Dasgupta)"
+            "agents.rules.firing:FiringTable", "rates by a table of firing codes, for graph and outputs (Cristian 2020)"
         ),
         "firing-network": Row(
             "agents.rules.firing:FiringNetwork", "rates by a small network on firing codes, and an output table"

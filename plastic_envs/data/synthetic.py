@@ -1,4 +1,4 @@
-"""The synthetic data of Dasgupta et al., sections 2 and A.2: 10,000 training and 10,000 test points in 10 dimensions.
+"""The synthetic data of Cristian et al., sections 2 and A.2: 10,000 training and 10,000 test points in 10 dimensions.
 
 Every source is one fixed draw: its seed gives first the network that labels the points, then the points.
 """

@@ -1,4 +1,4 @@
-"""Learning from a stream of labelled examples: Dasgupta et al., sections 2 and A; Shervani-Tabar and Rosenbaum 2023."""
+"""Learning from a stream of labelled examples: Cristian et al., sections 2 and A; Shervani-Tabar and Rosenbaum 2023."""
 
 import copy
 from typing import Any, Literal, Self
@@ -46,8 +46,8 @@ class OnlineClassification(SupervisedTask):
     * `n_train` (100), `n_query` (100), `n_way` (None: whatever classes come), `passes` (1): see above. Rosenbaum's
       episode is `n_way=5`, `n_train=250`, `n_query=50` on "emnist-balanced".
     * `query` ("fresh"): the queries are other examples than those shown, or, by "support", some of the shown ones
-      (Dasgupta et al. train a rule so, with `n_query` = `n_train`).
-    * `inputs` ("normal"): what the points of a synthetic source are drawn from, "normal" (the text of Dasgupta et al.)
+      (Cristian et al. train a rule so, with `n_query` = `n_train`).
+    * `inputs` ("normal"): what the points of a synthetic source are drawn from, "normal" (the text of Cristian et al.)
       or "uniform" (their program).
     """
 
