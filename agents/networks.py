@@ -11,6 +11,8 @@ NETWORKS = Registry(
         "feedback": Row(
             "agents.feedback_network:FeedbackNetwork", "classifier with random or symmetric feedback (Rosenbaum)"
         ),
-        "cap": Row("agents.cap_network:CapNetwork", "random graph with a cap, learning by firing codes (Cristian 2020)"),
+        "cap": Row(
+            "agents.cap_network:CapNetwork", "random graph with a cap, learning by firing codes (Cristian 2020)"
+        ),
     },
 )

@@ -127,7 +127,7 @@ def test_shuffling_permutes_each_column(generator):
 
 
 def test_whole_training_part_then_test_part():
-    """Dasgupta's evaluation: all 10,000 points are shown; only the held-out task has fresh ones left to ask for."""
+    """As Cristian et al. evaluate: all 10,000 points are shown; only the held-out task has fresh ones to ask for."""
     task = make_task("OnlineClassification", source="halfspace", n_train=10_000, n_query=10_000)
     episode = task.held_out().sample(1, torch.Generator().manual_seed(0))
     assert sorted(episode.hidden["example"][:, 0].tolist()) == list(range(20_000))
