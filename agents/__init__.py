@@ -5,13 +5,14 @@ from agents.cells import CELLS
 from agents.factory import load, make, make_for, misfit, save, transplant
 from agents.networks import NETWORKS
 from agents.rollout import Rollout, rollout
-from agents.rules import RULES, Outer, Rule, Signals
+from agents.rules import RULES, LowRank, Outer, Rule, Signals
 
 __all__ = [
     "CELLS",
     "NETWORKS",
     "RULES",
     "Agent",
+    "LowRank",
     "Outer",
     "Rollout",
     "Rule",

@@ -132,7 +132,8 @@ class FeedbackNetwork(Agent):
         for layer, weight in weights.items():
             summed.append(weight.read(activities[-1]))
             activities.append(self.activity(layer, summed[-1]))
-        error = activities[-1] * percept.labelled - percept.labels
+        labelled = percept.labelled  # (..., B, 1)
+        error = activities[-1] * labelled - percept.labels
         needs_all = record is not None or "pre_error" in self.rule.needs
         to_below = partial(send, weights, state["feedback"])
         errors = self.send_back(error, percept.features, summed, to_below, lowest=0 if needs_all else 1)
@@ -147,7 +148,7 @@ class FeedbackNetwork(Agent):
             activities[0] = first.pre
             errors = [first.project(errors[0]), *errors[1:]] if len(errors) == len(activities) else errors
         if self.plastic:
-            self._learn(summed, activities, errors, weights, self.options.rate * percept.labelled.squeeze(-1))
+            self._learn(summed, activities, errors, weights, self.options.rate * labelled.squeeze(-1))
         return summed[-1], with_weights(state, weights)
 
     def answer(self, percepts: Percepts, state: State) -> Tensor:

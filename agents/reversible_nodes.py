@@ -112,7 +112,7 @@ class Product(Node):
         ctx.save_for_backward(x)
         ctx.set_materialize_grads(False)
         rows = timeline.matrix[:, first:]
-        product = torch.bmm(x.reshape(len(rows), -1, x.shape[-1]), rows.transpose(1, 2) if back else rows)
+        product = torch.bmm(x.reshape(rows.shape[0], -1, x.shape[-1]), rows.transpose(1, 2) if back else rows)
         return product.view(*x.shape[:-1], -1), None if handle is None else handle.detach()
 
     @staticmethod
@@ -123,14 +123,14 @@ class Product(Node):
         (x,) = ctx.saved_tensors
         timeline, back = ctx.timeline, ctx.back
         to_x = None
-        flat = gradient.reshape(len(timeline.matrix), -1, gradient.shape[-1])
+        flat = gradient.reshape(timeline.matrix.shape[0], -1, gradient.shape[-1])
         if ctx.needs_input_grad[0]:
             timeline.goto(ctx.time)
             rows = timeline.matrix[:, ctx.first :]
             to_x = torch.bmm(flat, rows if back else rows.transpose(1, 2)).view(x.shape)
         if ctx.needs_input_grad[1]:
             to_matrix = torch.zeros_like(timeline.matrix) if to_matrix is None else to_matrix
-            own = x.reshape(len(flat), -1, x.shape[-1])
+            own = x.reshape(flat.shape[0], -1, x.shape[-1])
             pre, post = (flat, own) if back else (own, flat)
             _add_products(to_matrix[:, ctx.first :], pre, post)
         return to_x, to_matrix, None, None, None
@@ -171,7 +171,7 @@ class Write(Node):
         scale: Tensor,
         *factors: Tensor,
     ) -> Tensor:
-        n = len(timeline.matrix)
+        n = timeline.matrix.shape[0]
         pres, posts = _stack(factors[: len(factors) // 2], n), _stack(factors[len(factors) // 2 :], n)
         ctx.timeline, ctx.time, ctx.scale = timeline, timeline.now, scale.reshape(n, 1, 1)
         ctx.shapes = [factor.shape for factor in factors]
@@ -196,7 +196,9 @@ class Write(Node):
         to_factors += torch.bmm(change.pres, rows).mul_(ctx.scale).unbind(1)
         to_keep = None
         if change.keep is not None:
-            to_keep = (rows * ctx.timeline.matrix[:, change.first :]).sum((1, 2)).view(ctx.keep_shape)
+            matrix = ctx.timeline.matrix[:, change.first :]
+            n = rows.shape[0]
+            to_keep = torch.bmm(rows.reshape(n, 1, -1), matrix.reshape(n, -1, 1)).view(ctx.keep_shape)
             rows.mul_(change.keep)
         shaped = [None if g is None else g.view(shape) for g, shape in zip(to_factors, ctx.shapes, strict=True)]
         return to_matrix, to_keep, None, None, None, None, *shaped

@@ -64,10 +64,9 @@ class ReversibleWeights:
         assert isinstance(change, LowRank)
         keep = None if change.decay is None else (1 - rate * change.decay).expand(self.batch_shape)
         pairs = change.pairs or (Outer(torch.zeros_like(signals.pre), torch.zeros_like(signals.post)),)
-        factors = [pair.pre for pair in pairs] + [pair.post for pair in pairs]
-        factors = [self._for_all(factor) for factor in factors]
+        factors = [self._for_all(pair.pre) for pair in pairs] + [self._for_all(pair.post) for pair in pairs]
         self._remember(*factors, *([] if keep is None else [keep]))
-        scale = rate.expand(self.batch_shape)
+        scale = rate if rate.shape == self.batch_shape else rate.expand(self.batch_shape)
         self._handle = Write.run(self._handle, keep, self._timeline, self._remembering, self._first, scale, *factors)
 
     def _for_all(self, vector: Tensor) -> Tensor:
@@ -76,7 +75,8 @@ class ReversibleWeights:
 
     def _remember(self, *values: Tensor) -> None:
         """From the first value on that a gradient may come back to, every change must be remembered."""
-        self._remembering |= torch.is_grad_enabled() and any(value.requires_grad for value in values)
+        if not self._remembering and torch.is_grad_enabled():
+            self._remembering = any(value.requires_grad for value in values)
 
     def matrix(self) -> Tensor:
         """Refuse: the whole matrix is not for rules.
