@@ -165,7 +165,7 @@ def survivors(theta: Tensor) -> set[int]:
 
 def judge(learned: dict[str, Learned]) -> dict[str, bool]:
     """Which parts of the claim hold on a source."""
-    behind = difference_interval(*(learned[name].accuracy.tolist() for name in (BP, FA)))
+    behind = difference_interval(learned[BP].accuracy.tolist(), learned[FA].accuracy.tolist())
     share = gap_closed(learned)
     return {
         "FA is slow": behind.low is not None and behind.low > 0,
