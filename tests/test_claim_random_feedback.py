@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evolution.claims import ClaimSettings, random_feedback
-from evolution.claims.random_feedback import BP, FA, POOL, SPARSE, Learned, Sizes
+from evolution.claims.random_feedback import BP, FA, POOL, QUICK, SPARSE, Learned, Sizes
 
 TINY = Sizes(start=1e-2, updates=2, seeds=2, held_out=2, hidden="8-7-6-5", n_train=10)
 
@@ -12,6 +12,11 @@ TINY = Sizes(start=1e-2, updates=2, seeds=2, held_out=2, hidden="8-7-6-5", n_tra
 @pytest.fixture(autouse=True)
 def _digits_alone(monkeypatch):
     monkeypatch.delenv("PLASTIC_ENVS_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return random_feedback.measure("digits", TINY, seed=0)
 
 
 def learned(*, fa=(0.2, 0.21, 0.19), bp=(0.6, 0.61, 0.59), pool=(0.5, 0.52, 0.48), kept=(1, 3, 10)):
@@ -60,11 +65,10 @@ def test_full_runs_take_the_paper_s_data_where_they_are(tmp_path, monkeypatch):
     assert random_feedback.sources(True) == ["emnist-balanced"]
 
 
-def test_methods_start_from_the_same_rule_on_the_same_episodes_and_seeds_are_apart():
-    table = random_feedback.measure("digits", TINY, seed=0)
+def test_methods_start_from_the_same_rule_on_the_same_episodes_and_seeds_are_apart(tiny):
     for name in (POOL, SPARSE):
-        assert table[name].curve[0].equal(table[FA].curve[0])
-    for name, one in table.items():
+        assert tiny[name].curve[0].equal(tiny[FA].curve[0])
+    for name, one in tiny.items():
         assert (one.curve.shape, one.accuracy.shape, one.angles.shape) == ((2, 2), (2,), (4, 2))
         assert not one.theta[0].equal(one.theta[1])  # each seed has learned from its own episodes
         bound = 2 * random_feedback.LEARNING_RATE * 1.01  # a step of Adam is at most about its rate
@@ -73,16 +77,23 @@ def test_methods_start_from_the_same_rule_on_the_same_episodes_and_seeds_are_apa
         moved = (one.theta[0] != start).tolist()
         assert moved[0]
         assert any(moved[1:]) == (name in (POOL, SPARSE))
-    assert table[BP].angles.abs().max() < 0.1  # in degrees: it is backpropagation
-    assert table[FA].angles.min() > 10
+    assert tiny[BP].angles.abs().max() < 0.1  # in degrees: it is backpropagation
+    assert tiny[FA].angles.min() > 10
 
 
-def test_a_tiny_run_gives_a_table_a_sentence_and_a_picture(monkeypatch):
+def test_a_finding_has_a_table_a_sentence_and_a_picture(tiny, monkeypatch):
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr(random_feedback, "QUICK", TINY)
+    monkeypatch.setattr(random_feedback, "measure", lambda *_: tiny)
     finding = random_feedback.random_feedback(ClaimSettings())
     assert [row["method"] for row in finding.figures] == [FA, BP, POOL, SPARSE]
     assert finding.holds in (True, False)
     assert "digits" in finding.verdict
     finding.draw(Figure())
+
+
+@pytest.mark.slow
+def test_on_digits_the_pool_closes_most_of_the_gap_but_other_terms_survive():
+    table = random_feedback.measure("digits", QUICK, seed=0)
+    assert list(random_feedback.judge(table).values()) == [True, True, False]
+    assert {1, 4} <= random_feedback.survivors(table[SPARSE].theta)
