@@ -60,8 +60,11 @@ def _add_products(matrix: Tensor, pres: Tensor, posts: Tensor, sign: int = 1) ->
 
 
 def _stack(vectors: Sequence[Tensor], n: int) -> Tensor:
-    """Vectors (..., n) of N episodes one below the other: (N, r, n)."""
-    flat = [vector.reshape(n, 1, -1) for vector in vectors]
+    """Vectors (..., n) of N episodes one below the other: (N, r, n).
+
+    Detached, as what is remembered outlives the vectors' nodes, which hold what remembers it.
+    """
+    flat = [vector.detach().reshape(n, 1, -1) for vector in vectors]
     return torch.cat(flat, 1) if len(flat) > 1 else flat[0]
 
 
@@ -177,7 +180,7 @@ class Write(Node):
         ctx.shapes = [factor.shape for factor in factors]
         ctx.keep_shape = None if keep is None else keep.shape
         ctx.set_materialize_grads(False)
-        change = Change(pres, posts * ctx.scale, None if keep is None else keep.reshape(n, 1, 1), first)
+        change = Change(pres, posts * ctx.scale, None if keep is None else keep.detach().reshape(n, 1, 1), first)
         timeline.add(change, remember)
         return handle.detach()
 

@@ -93,7 +93,9 @@ def timed(function: Callable[[], Tensor], repeats: int) -> tuple[float, float]:
         loss = function()
         loss.backward()  # type: ignore[no-untyped-call]
         seconds.append(time.process_time() - start)
-    return statistics.median(seconds), float(loss.detach())
+        value = float(loss.detach())
+        del loss  # and with it what was remembered, before the next one
+    return statistics.median(seconds), value
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """Networks that learn from labels by errors sent back: the paper's equations, one mathematics in every form."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -428,3 +430,20 @@ def test_per_synapse_coefficients_that_need_too_much_memory_are_refused() -> Non
     agent = agents.make_for(task, rule="pool,sharing=synapse", hidden=300)
     with pytest.raises(UsageError, match=r"weights are held 200008 times, .* or a low-rank rule"):
         agent.initial_state((64,), agent.draw_birth(64, generator()), task.horizon)
+
+
+@pytest.mark.parametrize("task", [TASK, WIDE], ids=["long", "wide"])
+@pytest.mark.parametrize("rule", ["pool,terms=1", "pool,terms=4", "pool,terms=1+3+4+10"])
+@pytest.mark.parametrize("backward", [True, False])
+def test_a_rollout_is_freed_without_the_garbage_collector(rule: str, task: SupervisedTask, backward: bool) -> None:
+    agent = make(rule, task)
+    gc.disable()
+    try:
+        result = live(agent, task)
+        timelines = [weakref.ref(held._timeline) for held in result.state["weights"].values()]
+        if backward:
+            result.loss.mean().backward()
+        del result
+        assert not any(timeline() for timeline in timelines)
+    finally:
+        gc.enable()
