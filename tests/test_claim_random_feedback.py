@@ -43,6 +43,12 @@ def test_parts_hold_by_their_intervals(changed, judged):
     assert list(random_feedback.judge(learned(**changed)).values()) == judged
 
 
+@pytest.mark.parametrize(("kept", "holds"), [((1, 3, 10), True), ((1, 4, 6), False)])
+def test_it_holds_only_if_every_part_does(kept, holds, monkeypatch):
+    monkeypatch.setattr(random_feedback, "measure", lambda *_: learned(kept=kept))
+    assert random_feedback.random_feedback(ClaimSettings()).holds is holds
+
+
 def test_the_share_of_the_gap_is_of_the_means_with_an_interval_over_seeds():
     share = random_feedback.gap_closed(learned())
     assert (share.mean, share.n) == (pytest.approx(0.75), 3)

@@ -81,7 +81,7 @@ def random_feedback(settings: ClaimSettings) -> Finding:
         "error-Hebbian (3) and Oja's term (10).",
         source="Shervani-Tabar and Rosenbaum, Meta-learning biologically plausible plasticity rules with random "
         "feedback pathways, Nature Communications 2023",
-        holds=all(all(found) for found in parts.values()),
+        holds=all(all(found.values()) for found in parts.values()),
         verdict="; ".join(_verdict(source, learned, parts[source]) for source, learned in table.items()),
         figures=[row for source, learned in table.items() for row in _rows(source, learned)],
         draw=partial(_draw, table),
