@@ -38,6 +38,8 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks.evolution
 	$(BIN)/python -m benchmarks.meta_training
+	$(BIN)/python -m benchmarks.firing_rules
+	$(BIN)/python -m benchmarks.feedback_rules --terms 1+3+10
 
 clean:
 	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
