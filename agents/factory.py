@@ -131,7 +131,10 @@ def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str
         return ""
     label = task.slices.get("label")
     if label is None or label.start == 0 or label.stop - label.start != task.output_size:
-        return f"{found.__name__} learns from labels: {type(task).__name__} shows none after its features"
+        return (
+            f"{found.__name__} learns from labels: {type(task).__name__} shows none, which is a slice named 'label' of "
+            f"{task.output_size} numbers after the features, one-hot or all zero"
+        )
     return ""
 
 

@@ -82,6 +82,8 @@ class Backprop(Searcher):
         if name == "sgd":
             check_float("momentum", momentum, low=0)
             return torch.optim.SGD(parameters, self.learning_rate, momentum, weight_decay=weight_decay, fused=True)
+        if momentum:
+            raise UsageError(f"momentum={momentum} is for the optimizer 'sgd', not for {name!r}")
         check_bool("amsgrad", amsgrad)
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
         return kind(parameters, self.learning_rate, weight_decay=weight_decay, amsgrad=amsgrad, fused=True)

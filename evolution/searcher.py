@@ -113,6 +113,11 @@ class Searcher(ABC):
 def searched_names(agent: Agent, patterns: Sequence[str]) -> list[str]:
     """Names of the parameters that match one of the patterns, in the agent's order."""
     names = [name for name, _ in agent.named_parameters()]
+    if not names:
+        raise UsageError(
+            f"rule {agent.config['rule']!r} has no coefficients on {type(agent).__name__}, so there is nothing to "
+            "search: transfer puts it to work as it is"
+        )
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UsageError(f"searched pattern {pattern!r} matches none of the parameters {', '.join(names)}")

@@ -371,3 +371,19 @@ def test_gradient_descent_refuses_what_does_not_fit() -> None:
         WeightDescent(agent, newborn(agent, 2), ("graph",))
     with pytest.raises(UsageError, match="must have the shapes"):
         WeightDescent(agent, newborn(agent, 3)).train(features, labels)
+
+
+class TooManyDimensions(FiringRule):
+    """Forgets to sum over the bits."""
+
+    def graph_rates(self, pre: Tensor, post: Tensor) -> Tensor:
+        return pre * post
+
+
+def test_rates_that_are_no_table_are_refused_in_one_sentence():
+    with pytest.raises(
+        UsageError, match=r"TooManyDimensions.graph_rates must return a tensor \(..., 4, 4\), not .*4, 4, 2"
+    ):
+        TooManyDimensions(rounds=2).tables()
+    with pytest.raises(UsageError, match="graph_rates must return"):
+        TooManyDimensions(rounds=1).describe()

@@ -20,6 +20,7 @@ from evolution.searcher import make_searcher
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, layout
+from plastic_envs.tasks import make_task
 
 COEFFICIENTS = torch.tensor([0.3, 0.02, -0.05, 0.004, 0.01, 0.05, 0.03, 0.02, -0.04, 0.06], dtype=torch.float64)
 
@@ -447,3 +448,12 @@ def test_a_rollout_is_freed_without_the_garbage_collector(rule: str, task: Super
         assert not any(timeline() for timeline in timelines)
     finally:
         gc.enable()
+
+
+def test_a_rule_without_coefficients_leaves_nothing_to_search():
+    task = make_task("OnlineClassification,n_train=10,n_query=5")
+    agent = agents.make_for(task, rule="hebbian", network="feedback,hidden=4")
+    with pytest.raises(
+        UsageError, match="'hebbian' has no coefficients on FeedbackNetwork, so there is nothing to search"
+    ):
+        make_searcher("backprop", task, agent)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from agents.rules.base import Rule, Signal
 from plastic_envs.checks import check_bool, check_choice, check_float, check_int
+from plastic_envs.errors import UsageError
 
 When = Literal["mistakes", "always"]
 Edges = Literal["pair", "all"]
@@ -123,7 +124,15 @@ class FiringRule(Rule):
 
     def _graph(self) -> Tensor | None:
         bits = self._bits()
-        return self.graph_rates(bits.unsqueeze(1), bits.unsqueeze(0))
+        graph: object = self.graph_rates(bits.unsqueeze(1), bits.unsqueeze(0))
+        if graph is None:
+            return None
+        # a user's method may return anything; populations bring a third dimension
+        if not (isinstance(graph, Tensor) and graph.shape[-2:] == (self.codes, self.codes) and graph.dim() <= 3):
+            found = f"a tensor {tuple(graph.shape)}" if isinstance(graph, Tensor) else repr(graph)
+            wanted = f"(..., {self.codes}, {self.codes})"
+            raise UsageError(f"{type(self).__name__}.graph_rates must return a tensor {wanted}, not {found}")
+        return graph
 
     def _bits(self) -> Tensor:
         """All codes as bits (C, T), first round first."""

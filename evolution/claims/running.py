@@ -68,7 +68,9 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
         if not (folder / "claim.json").is_file():
             raise UsageError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
         if not overwrite:
-            raise UsageError(f"{folder} already holds a claim: say overwrite to replace it, or name another folder")
+            raise UsageError(
+                f"{folder} already holds a claim: replace it with --overwrite (overwrite=True), or name another folder"
+            )
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
