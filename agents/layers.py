@@ -1,6 +1,6 @@
 """A linear layer whose weights have a learned plasticity per connection."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,33 +13,50 @@ class PlasticLinear(nn.Module):
 
     Biases are the last `biases` rows, driven by the constant input 1, so that a rule treats them as any other
     connection: n = `inputs` + `biases`.
+
+    Args:
+        weight: The slow weights (n, m).
+        plasticity: Λ (n, m), or (1, 1) if all connections share it; None for an ordinary layer without fast weights.
+        biases: How many of the rows belong to biases.
+        learned: Whether the plasticity is a parameter; otherwise it stays as given.
     """
 
     plasticity: Tensor | None
 
     def __init__(
-        self,
+        self, weight: Tensor, plasticity: Tensor | None = None, *, biases: int = 0, learned: bool = True
+    ) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.biases = weight.shape[0] - biases, weight.shape[1], biases
+        self.weight = nn.Parameter(weight)
+        if plasticity is None:
+            self.plasticity = None
+        elif learned:
+            self.plasticity = nn.Parameter(plasticity)
+        else:
+            self.register_buffer("plasticity", plasticity, persistent=False)
+
+    @classmethod
+    def drawn(
+        cls,
         inputs: int,
         outputs: int,
         *,
         biases: int,
         scale: float,
-        plasticity: Plasticity | None,
+        plasticity: Plasticity | None = None,
         generator: torch.Generator,
-    ) -> None:
-        """Draw slow weights from U(−scale, scale); `plasticity=None` makes an ordinary layer without fast weights."""
-        super().__init__()
-        self.inputs, self.outputs, self.biases = inputs, outputs, biases
+    ) -> Self:
+        """A layer with slow weights from U(−scale, scale), and plasticity from U(−1, 1), or 1, or −1, or fixed at 1."""
         shape = (inputs + biases, outputs)
-        self.weight = nn.Parameter((torch.rand(shape, generator=generator) * 2 - 1) * scale)
+        weight = (torch.rand(shape, generator=generator) * 2 - 1) * scale
+        if plasticity is None:
+            return cls(weight, biases=biases)
         if plasticity == "random":
-            self.plasticity = nn.Parameter(torch.rand(shape, generator=generator) * 2 - 1)
-        elif plasticity in ("uniform", "neg_uniform"):
-            self.plasticity = nn.Parameter(torch.full(shape, 1.0 if plasticity == "uniform" else -1.0))
-        elif plasticity == "none":
-            self.register_buffer("plasticity", torch.ones(shape), persistent=False)
+            start = torch.rand(shape, generator=generator) * 2 - 1
         else:
-            self.plasticity = None
+            start = torch.full(shape, -1.0 if plasticity == "neg_uniform" else 1.0)
+        return cls(weight, start, biases=biases, learned=plasticity != "none")
 
     def extra_repr(self) -> str:
         """Sizes, as `nn.Linear` prints them."""

@@ -8,6 +8,12 @@ NETWORKS = Registry(
         "self-modulated": Row(
             "agents.self_modulated:SelfModulatedNetwork", "RNN or LSTM that sets its own learning rate (Duan)"
         ),
+        "plastic-rnn": Row(
+            "agents.plastic_rnn:PlasticRNN", "recurrent network with one plastic matrix, modulated if asked (Miconi)"
+        ),
+        "plastic-head": Row(
+            "agents.plastic_head:PlasticHead", "one plastic layer that is told the label, for one-shot images (Miconi)"
+        ),
         "feedback": Row(
             "agents.feedback_network:FeedbackNetwork", "classifier with random or symmetric feedback (Rosenbaum)"
         ),

@@ -2,28 +2,27 @@
 
 import math
 from collections.abc import Mapping
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Agent, State
+from agents.agent import State
 from agents.cells import CELLS, Activation, Cell
-from agents.fast_history import FastHistory, chunk_size
-from agents.fast_weights import DenseFastWeights, FastWeights
+from agents.fast_network import FastWeightNetwork, apply_layer
+from agents.fast_weights import FastWeights
 from agents.layers import PlasticLinear, with_ones
 from agents.options import NetworkOptions
-from agents.rules import LowRank, Outer, Rule, Signals
-from agents.rules.base import check_change
+from agents.rules import Rule
 from plastic_envs.checks import check_memory
 from plastic_envs.registry import construct
 
 
-class SelfModulatedNetwork(Agent):
+class SelfModulatedNetwork(FastWeightNetwork):
     """Three plastic layers: encode (D→H), a recurrent cell (drive and recurrent weights, 2H→G), decode (H→K+spare+1).
 
     The last output is the modulator m: rate η = p_lr·2σ(m) and decay δ = p_wd·2σ(m) of
-    F ← (1−δ)F + η·min(1, max_norm/‖Δ‖)·Λ∘Δ, with ‖Δ‖ over all layers of one episode.
+    F ← (1−δ)F + η·min(1, max_norm/‖Δ‖)·Δ, with ‖Δ‖ over all layers of one episode.
     In the cell's matrix the first H rows are driven by the embedding, the next H by the last activity; its two
     biases, one for each, come last.
 
@@ -37,27 +36,34 @@ class SelfModulatedNetwork(Agent):
     def __init__(
         self, observation_size: int, output_size: int, *, rule: Rule, options: NetworkOptions, seed: int
     ) -> None:
-        super().__init__(observation_size, output_size, rule=rule, seed=seed)
+        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed)
+        self.options: NetworkOptions = options
         cell: Cell = construct("cell", options.cell, CELLS.load_class(options.cell, Cell), {})
-        self.cell_type, self.options = cell, options
-        self.plastic = bool(rule.needs)
-        self.batched = rule.batched
+        self.cell_type = cell
         hidden, width = options.hidden, cell.gates * options.hidden
-        outputs = output_size + options.spare_outputs + int(options.modulation)
+        outputs = output_size + options.spare_outputs + int(options.modulation != "none")
         plasticity = options.plasticity if self.plastic else None
         n_weights = (observation_size + 1 + outputs) * hidden + (2 * hidden + 2) * width + outputs
         check_memory(f"hidden={hidden} makes {n_weights:,} weights", 4e-9 * n_weights, "take fewer units")
         generator = torch.Generator().manual_seed(seed)
 
         def layer(inputs: int, units: int, biases: int, scale: float) -> PlasticLinear:
-            return PlasticLinear(inputs, units, biases=biases, scale=scale, plasticity=plasticity, generator=generator)
+            return PlasticLinear.drawn(
+                inputs, units, biases=biases, scale=scale, plasticity=plasticity, generator=generator
+            )
 
         self.encode = layer(observation_size, hidden, 1, 1 / math.sqrt(hidden))
         self.cell = layer(2 * hidden, width, 2, cell.gain / math.sqrt(width))
         self.decode = layer(hidden, outputs, 1, 1 / math.sqrt(outputs))
+        self._add_modulation(generator)
         self.norm_gain = nn.Parameter(torch.ones(hidden)) if options.layer_norm else None
         self.norm_bias = nn.Parameter(torch.zeros(hidden)) if options.layer_norm else None
         self.loss_weight = nn.Parameter(torch.ones(outputs)) if "error" in rule.needs else None
+
+    @classmethod
+    def rule_arguments(cls, observation_size: int, output_size: int, options: NetworkOptions) -> dict[str, Any]:
+        """Nothing: the modulator multiplies a rule's learning rate and never takes its place."""
+        return {}
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The plastic layers by name, input to output."""
@@ -76,50 +82,29 @@ class SelfModulatedNetwork(Agent):
         state: State = {"hidden": zeros(*batch_shape, hidden)}
         if self.cell_type.has_memory:
             state["memory"] = zeros(*batch_shape, hidden)
-        if self.plastic and steps is not None and self._may_remember():
-            state["fast"] = FastHistory(self.layers(), None, batch_shape, chunk_size(steps))
-        elif self.plastic:
-            state["fast"] = {
-                name: zeros(*batch_shape, layer.inputs + layer.biases, layer.outputs)
-                for name, layer in self.layers().items()
-            }
-        return state
-
-    def _may_remember(self) -> bool:
-        """Whether fast weights can be kept as remembered products: no rule asks for the matrix, none is limited.
-
-        Strong decay would make the products' scale vanish within a chunk.
-        """
-        return self.rule.rank_one and self.options.clip is None and self.options.decay <= 0.4
-
-    def close_state(self, state: State) -> State:
-        """Fast weights as one matrix per layer and episode."""
-        fast = state.get("fast")
-        return state | {"fast": fast.dense()} if isinstance(fast, FastHistory) else state
+        return state | self._fast_state(batch_shape, steps)
 
     def recordable(self) -> tuple[str, ...]:
         """Activity, modulation and fast weights."""
         names = ["embedding", "hidden", "raw_output"]
         if self.cell_type.has_memory:
             names.append("memory")
-        if self.plastic:
-            names += ["rate", "decay", "norm", *(f"fast.{name}" for name in self.layers())]
-        return tuple(names)
+        return (*names, *self._recordable_fast())
 
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: observation (..., B, D) to output (..., B, K); one change of the fast weights at its end."""
-        fast = self._fast(state)
+        fast = self._open(state)
         encode, cell, decode = self.encode, self.cell, self.decode
         memory = state.get("memory")
         observation = percept.expand(*state["hidden"].shape[:-1], -1)  # a population sees the same
 
         pre_encode = with_ones(observation, ones=1)  # (..., B, D+1)
-        embedding = _apply("encode", encode, fast, pre_encode).relu()  # (..., B, H)
+        embedding = apply_layer("encode", encode, fast, pre_encode).relu()  # (..., B, H)
         pre_cell = with_ones(embedding, state["hidden"], ones=2)  # (..., B, 2H+2)
-        activation = self.cell_type.activate(_apply("cell", cell, fast, pre_cell), memory)
+        activation = self.cell_type.activate(apply_layer("cell", cell, fast, pre_cell), memory)
         hidden, normalised = self._normalise(activation.hidden)
         pre_decode = with_ones(hidden, ones=1)  # (..., B, H+1)
-        raw = _apply("decode", decode, fast, pre_decode)  # (..., B, K+spare+1)
+        raw = apply_layer("decode", decode, fast, pre_decode)  # (..., B, K+spare+1)
 
         new: State = {"hidden": hidden}
         if activation.memory is not None:
@@ -128,19 +113,13 @@ class SelfModulatedNetwork(Agent):
             pres = {"encode": pre_encode, "cell": pre_cell, "decode": pre_decode}
             posts = {"encode": embedding, "cell": activation.post, "decode": raw}
             errors = self._errors(fast, raw, activation, memory, normalised, embedding)
-            self._learn(fast, pres, posts, errors, raw, record)
-            new["fast"] = fast.matrices if isinstance(fast, DenseFastWeights) else fast
+            modulator = raw[..., -1] if self.options.modulation != "none" else None
+            new |= self._learn(fast, state, pres, posts, errors=errors, modulator=modulator, record=record)
         if record is not None:
-            record |= {"embedding": embedding, "raw_output": raw, **{k: v for k, v in new.items() if k != "fast"}}
-            if fast is not None:
-                record |= {f"fast.{name}": fast.matrix(name) for name in self.layers()}
+            record |= {"embedding": embedding, "raw_output": raw, "hidden": hidden}
+            if activation.memory is not None:
+                record["memory"] = activation.memory
         return raw[..., : self.output_size], new
-
-    def _fast(self, state: State) -> FastWeights | None:
-        if not self.plastic:
-            return None
-        fast = state["fast"]
-        return DenseFastWeights(self.layers(), fast, self.options.clip) if isinstance(fast, dict) else fast
 
     def _normalise(self, hidden: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Layer normalisation over the H units; keeps the normalised values and 1/σ for the way back."""
@@ -177,58 +156,8 @@ class SelfModulatedNetwork(Agent):
         to_embedding = _send_back("cell", self.cell, fast, to_cell, hidden)
         return {"encode": to_embedding * (embedding > 0), "cell": to_cell, "decode": to_raw}
 
-    def _learn(
-        self,
-        fast: FastWeights,
-        pres: dict[str, Tensor],
-        posts: dict[str, Tensor],
-        errors: dict[str, Tensor],
-        raw: Tensor,
-        record: dict[str, Tensor] | None,
-    ) -> None:
-        """Ask the rule for the change of each layer, limit its norm, modulate, write."""
-        changes: dict[str, Outer | Tensor] = {}
-        square_norm: Tensor | float = 0.0
-        for name, layer in self.layers().items():
-            pre = pres[name]
-            if not self.rule.plastic_biases:
-                pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
-            needs = self.rule.needs
-            signals = Signals(
-                pre,
-                posts[name],
-                errors.get(name),
-                read_weight=partial(_weight, layer, fast, name) if "weight" in needs else None,
-                read_fast=partial(fast.matrix, name) if "fast" in needs else None,
-            )
-            change = self.rule.change(signals)
-            check_change(self.rule, change, signals)
-            changes[name] = change = change.dense(signals) if isinstance(change, LowRank) else change
-            square = change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
-            square_norm = square_norm + square
-        assert isinstance(square_norm, Tensor)
-        options = self.options
-        factor = 2 * raw[..., -1].sigmoid() if options.modulation else torch.ones_like(raw[..., -1])
-        rate, decay = options.rate * factor, options.decay * factor
-        # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
-        limited = rate * options.max_norm * square_norm.clamp(min=options.max_norm**2).rsqrt()
-        fast.write(changes, limited, decay)
-        if record is not None:
-            record |= {"rate": rate, "decay": decay, "norm": square_norm.sqrt()}
-
-
-def _weight(layer: PlasticLinear, fast: FastWeights, name: str) -> Tensor:
-    """W + F."""
-    return layer.weight.unsqueeze(-3) + fast.matrix(name)
-
-
-def _apply(name: str, layer: PlasticLinear, fast: FastWeights | None, pre: Tensor) -> Tensor:
-    """Pre (W + F)."""
-    slow = pre @ layer.weight
-    return slow if fast is None else fast.read(name, pre, slow)
-
 
 def _send_back(name: str, layer: PlasticLinear, fast: FastWeights, post: Tensor, rows: int) -> Tensor:
-    """Post (W + F)ᵀ for the first `rows` inputs."""
+    """Post (W + Λ∘F)ᵀ for the first `rows` inputs."""
     slow = post @ layer.weight[..., :rows, :].transpose(-1, -2)
     return fast.read_back(name, post, rows, slow)

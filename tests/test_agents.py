@@ -19,7 +19,7 @@ from plastic_envs.tasks import make_task
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"layer_norm": True},
-    {"modulation": False, "spare_outputs": 0},
+    {"modulation": "none", "spare_outputs": 0},
     {"plasticity": "none"},
     {"plasticity": "neg_uniform", "max_norm": 0.05},
     {"clip": 0.02},
@@ -126,7 +126,7 @@ def test_population_equals_each_individual_alone_and_vmap(rule: str, cell: str) 
 
 
 def test_gradient_rule_is_the_derivative_of_the_self_generated_loss() -> None:
-    agent = make("gradient", "lstm", layer_norm=True, decay=0.0, max_norm=1e9, modulation=False, plasticity="none")
+    agent = make("gradient", "lstm", layer_norm=True, decay=0.0, max_norm=1e9, modulation="none", plasticity="none")
     observation = torch.randn(4, TASK.observation_size, dtype=torch.float64)
     state = agent.initial_state((4,))
     state |= {key: torch.randn_like(state[key]) for key in ("hidden", "memory")}
@@ -141,7 +141,7 @@ def test_gradient_rule_is_the_derivative_of_the_self_generated_loss() -> None:
 
 
 def test_norm_of_the_change_is_limited() -> None:
-    agent = make(max_norm=0.01, decay=0.0, modulation=False, plasticity="none")
+    agent = make(max_norm=0.01, decay=0.0, modulation="none", plasticity="none")
     state = agent.initial_state((4,))
     _, after = agent(torch.randn(4, TASK.observation_size, dtype=torch.float64), state)
     square = sum(x.square().sum((1, 2)) for x in after["fast"].values())

@@ -1,6 +1,6 @@
 """Plasticity rules by name: a rule is one class in one file and one row here."""
 
-from agents.rules.base import LowRank, Outer, Rule, Signal, Signals
+from agents.rules.base import Bound, LowRank, Outer, Rule, Signal, Signals
 from plastic_envs.registry import Registry, Row
 
 RULES = Registry(
@@ -8,6 +8,11 @@ RULES = Registry(
     {
         "hebbian": Row("agents.rules.hebbian:Hebbian", "pre × post, with learned plasticity per connection (Duan)"),
         "gradient": Row("agents.rules.gradient:Gradient", "gradient of a self-generated loss, one step back (Duan)"),
+        "decaying-hebb": Row("agents.rules.trace:DecayingHebb", "pre × post in a trace that fades (Miconi)"),
+        "oja": Row("agents.rules.trace:Oja", "pre × post, less post² × the trace (Miconi)"),
+        "additive-hebb": Row(
+            "agents.rules.trace:AdditiveHebb", "pre × post in a trace with hard, soft or no bounds (Miconi)"
+        ),
         "pool": Row(
             "agents.rules.pool:Pool", "ten error-driven and Hebbian terms with learned coefficients (Rosenbaum)"
         ),
@@ -34,4 +39,4 @@ RULES = Registry(
     },
 )
 
-__all__ = ["RULES", "LowRank", "Outer", "Rule", "Signal", "Signals"]
+__all__ = ["RULES", "Bound", "LowRank", "Outer", "Rule", "Signal", "Signals"]

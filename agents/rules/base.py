@@ -46,6 +46,22 @@ class LowRank(NamedTuple):
         return sum(parts[1:], start=parts[0])
 
 
+class Bound(NamedTuple):
+    """A bound of fast weights F that change by d: "hard", F + d; "soft", F + max(d, 0)(1 − F) + min(d, 0)(1 + F).
+
+    Either is then cut off at ±`limit`.
+    """
+
+    kind: Literal["hard", "soft"]
+    limit: float
+
+    def add(self, fast: Tensor, change: Tensor) -> Tensor:
+        """The fast weights after a change, both (..., n, m)."""
+        if self.kind == "soft":
+            change = change.clamp(min=0) * (1 - fast) + change.clamp(max=0) * (1 + fast)
+        return (fast + change).clamp(-self.limit, self.limit)
+
+
 @dataclass(frozen=True)
 class Signals:
     """What one layer of n inputs and m units offers to a rule at one step, for any leading batch dimensions.
@@ -61,7 +77,7 @@ class Signals:
         summed: (..., m), the layer's summed input, pre times the weight in use; not in every network.
         layer: The layer's number, from 0, in the order of the network's `rule_arguments`.
         weight: (..., n, m), the weight in use, slow + fast.
-        fast: (..., n, m), the fast weight alone.
+        fast: (..., n, m), the fast weight F alone, without the plasticity of its connections.
     """
 
     pre: Tensor
@@ -81,7 +97,7 @@ class Signals:
 
     @property
     def fast(self) -> Tensor:
-        """The fast weight alone (..., n, m)."""
+        """The fast weight F alone, without the plasticity of its connections (..., n, m)."""
         return _read("fast", self.read_fast)
 
     def back(self, post: Tensor) -> Tensor:
@@ -98,8 +114,8 @@ def _read(name: Signal, signal: Callable[[], Tensor] | None) -> Tensor:
 class Rule(nn.Module):
     """A plasticity rule: write `change`, list the signals it reads in `needs`, done.
 
-    A self-modulated network applies it as fast ← (1 − decay)·fast + rate·(plasticity ∘ change), where rate and decay
-    are modulated by the network itself. Learned coefficients of the rule are ordinary `nn.Parameter`s.
+    A network uses the weights slow + plasticity ∘ F and applies the rule as F ← (1 − decay)·F + rate·change, where it
+    modulates rate and decay itself. Learned coefficients of the rule are ordinary `nn.Parameter`s.
     """
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"pre", "post"})
@@ -119,12 +135,22 @@ class Rule(nn.Module):
     """Whether the pre factors of a low-rank change are linear in `pre`, `pre_error` and what `Signals.back` gives, and
     nothing else depends on these: a network may then give their products with the inputs to come instead."""
 
+    decay: Literal["network", "rate", "none"] = "network"
+    """What part of F is lost at a step: what the network's options say, the learning rate, or nothing."""
+
+    bound: Bound | None = None
+    """What keeps F within limits."""
+
     batched: ClassVar[bool] = False
     """Whether `change` takes parameters with a leading population dimension; otherwise `torch.vmap` provides it."""
 
     def penalty(self) -> Tensor:
         """What a searcher minimises beside the loss, a number that depends on the rule's coefficients alone."""
         return torch.zeros(())
+
+    def learning_rate(self) -> Tensor | None:
+        """A learning rate of the rule's own, () or a population's (P,); None to take the network's."""
+        return None
 
     def describe(self) -> str:
         """The rule in readable form, with its learned coefficients."""

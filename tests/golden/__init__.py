@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.golden import brainnet, duan, shervani
+from tests.golden import brainnet, duan, miconi, shervani
 
 ABSOLUTE, RELATIVE = 1e-10, 1e-9
 FOLDER = Path(__file__).parent
@@ -21,7 +21,12 @@ Arrays = Mapping[str, Any]
 Replay = Callable[[Arrays], tuple[dict[str, Tensor], dict[str, Tensor]]]
 """From a trace's arrays to what our code makes of them: values and states, and gradients, by the trace's names."""
 
-FAMILIES: dict[str, Replay] = {"brainnet": brainnet.replay, "duan": duan.replay, "shervani": shervani.replay}
+FAMILIES: dict[str, Replay] = {
+    "brainnet": brainnet.replay,
+    "duan": duan.replay,
+    "miconi": miconi.replay,
+    "shervani": shervani.replay,
+}
 
 
 @dataclass(frozen=True)

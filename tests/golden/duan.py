@@ -73,7 +73,7 @@ def _agent(trace: Mapping[str, Any]) -> SelfModulatedNetwork:
         decay=float(trace["cfg__p_wd"]),
         max_norm=float(trace["cfg__inner_grad_clip"]),
         spare_outputs=int(trace["cfg__extra_dim"]),
-        modulation=bool(trace["cfg__modulation"]),
+        modulation="double-sigmoid" if trace["cfg__modulation"] else "none",
         plasticity=str(trace["cfg__inner_lr_mode"]),
         layer_norm=bool(trace["cfg__layernorm"]),
         clip=_float(trace, "cfg__weight_clip_nan_means_none"),

@@ -1,0 +1,252 @@
+"""What networks with fast weights share: a rule's changes are limited in norm, modulated, and written."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from agents.agent import Agent, State
+from agents.fast_history import FastHistory, chunk_size
+from agents.fast_weights import DenseFastWeights, FastWeights, TraceFastWeights, dense
+from agents.layers import PlasticLinear, with_ones
+from agents.modulation import SIGNED, squash
+from agents.options import PlasticityOptions
+from agents.rules import LowRank, Outer, Rule, Signals
+from agents.rules.base import check_change
+from plastic_envs.errors import UsageError
+
+
+class FastWeightNetwork(Agent):
+    """A network whose layers use the weights W + Λ∘F: slow W and plasticity Λ are searched, F changes while it lives.
+
+    At every step F ← (1 − δ) F + η·Δ, with Δ the rule's change, limited in norm over all layers, and η and δ multiplied
+    by the modulator M; see `PlasticityOptions`. A subclass says what its `layers` are, and calls `_learn` when it has
+    lived a step.
+    """
+
+    options: PlasticityOptions
+    modulator: PlasticLinear | None
+    fan_out: nn.ModuleDict | None
+    keeps_trace: ClassVar[bool] = False
+    """Whether the public state holds F for every rule; otherwise it holds Λ∘F where the rule does not need F itself."""
+
+    def __init__(
+        self, observation_size: int, output_size: int, *, rule: Rule, options: PlasticityOptions, seed: int
+    ) -> None:
+        super().__init__(observation_size, output_size, rule=rule, seed=seed)
+        self.options = options
+        self.plastic = bool(rule.needs)
+        self.batched = rule.batched
+        fades = rule.decay == "rate" or (rule.decay == "network" and options.decay > 0)
+        if self.plastic and fades and options.modulation in SIGNED:
+            raise UsageError(
+                f"modulation={options.modulation} can be negative, and the weights that fade by this rule would grow "
+                "without end: choose sigmoid or double-sigmoid, or a rule without decay"
+            )
+        if options.clip is not None and self._keeps_trace:
+            raise UsageError("clip is for rules that neither read nor bound their fast weights: leave it out")
+
+    def layers(self) -> dict[str, PlasticLinear]:
+        """The plastic layers by name, input to output."""
+        raise NotImplementedError
+
+    @classmethod
+    def rule_arguments(cls, observation_size: int, output_size: int, options: Any) -> dict[str, Any]:
+        """Whether a rule has a learning rate of its own: not where the modulator takes its place."""
+        return {"own_rate": options.modulation == "none" or options.retroactive}
+
+    def _add_modulation(self, generator: torch.Generator, readout_of: int | None = None) -> None:
+        """Make what modulation needs, when the layers are there.
+
+        Args:
+            generator: Draws the weights.
+            readout_of: Units whose activity is read out as the modulator; None if the network has one anyway.
+        """
+        modulated = self.plastic and self.options.modulation != "none"
+        self.modulator = None
+        self.fan_out = None
+        if modulated and readout_of is not None:
+            scale = 1 / math.sqrt(readout_of)
+            self.modulator = PlasticLinear.drawn(readout_of, 1, biases=1, scale=scale, generator=generator)
+        if modulated and self.options.fan_out:
+            made = {
+                name: PlasticLinear.drawn(1, layer.outputs, biases=1, scale=1.0, generator=generator)
+                for name, layer in self.layers().items()
+            }
+            self.fan_out = nn.ModuleDict(made)
+
+    def _modulate(self, activity: Tensor) -> Tensor | None:
+        """The modulator's summed input (..., B) from the activity that is read out; None if nothing modulates."""
+        if self.modulator is None:
+            return None
+        return (with_ones(activity, ones=1) @ self.modulator.weight).squeeze(-1)
+
+    @property
+    def _keeps_trace(self) -> bool:
+        return self.keeps_trace or self.rule.bound is not None or "fast" in self.rule.needs
+
+    def _fast_state(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
+        """The part of a newborn's state that holds fast weights and eligibility traces, all zero."""
+        if not self.plastic:
+            return {}
+        if steps is not None and self._may_remember():
+            return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
+
+        def zeros() -> dict[str, Tensor]:
+            return {
+                name: layer.weight.new_zeros(*batch_shape, layer.inputs + layer.biases, layer.outputs)
+                for name, layer in self.layers().items()
+            }
+
+        return {"fast": zeros(), "eligibility": zeros()} if self.options.retroactive else {"fast": zeros()}
+
+    def _may_remember(self) -> bool:
+        """Whether fast weights can be kept as remembered products: no rule asks for the matrix, none is limited.
+
+        Strong decay would make the products' scale vanish within a chunk.
+        """
+        options, rule = self.options, self.rule
+        if not rule.rank_one or self._keeps_trace or options.clip is not None or options.retroactive:
+            return False
+        own = rule.learning_rate()
+        fastest = {"none": 0.0, "network": options.decay, "rate": options.rate if own is None else float(own.max())}
+        return fastest[rule.decay] <= 0.4
+
+    def close_state(self, state: State) -> State:
+        """Fast weights as one matrix per layer and episode."""
+        fast = state.get("fast")
+        return state | {"fast": fast.dense()} if isinstance(fast, FastHistory) else state
+
+    def _open(self, state: State) -> FastWeights | None:
+        """The fast weights of a state, to be read and written."""
+        if not self.plastic:
+            return None
+        fast: Any = state["fast"]
+        if not isinstance(fast, dict):
+            return fast  # type: ignore[no-any-return]
+        if self._keeps_trace:
+            return TraceFastWeights(self.layers(), fast, self.rule.bound)
+        return DenseFastWeights(self.layers(), fast, self.options.clip)
+
+    def _recordable_fast(self) -> list[str]:
+        """What happens to the fast weights, by name."""
+        if not self.plastic:
+            return []
+        modulator = ["modulator"] if self.options.modulation != "none" else []
+        return [*modulator, "rate", "decay", "norm", *(f"fast.{name}" for name in self.layers())]
+
+    def _learn(
+        self,
+        fast: FastWeights,
+        state: State,
+        pres: Mapping[str, Tensor],
+        posts: Mapping[str, Tensor],
+        *,
+        errors: Mapping[str, Tensor] | None = None,
+        modulator: Tensor | None = None,
+        record: dict[str, Tensor] | None = None,
+    ) -> State:
+        """Change the fast weights once: the part of the new state that holds them.
+
+        Args:
+            fast: What `_open` gave.
+            state: The state at the start of the step.
+            pres: Each layer's input (..., B, n), biases included.
+            posts: Each layer's activity (..., B, m).
+            errors: Each layer's error (..., B, m), where the network has them.
+            modulator: The modulator's summed input (..., B).
+            record: Gets what `_recordable_fast` names.
+        """
+        options, own = self.options, self.rule.learning_rate()
+        changes, square_norm = self._changes(fast, pres, posts, errors or {})
+        own = None if own is None else own.unsqueeze(-1)  # (1,) or (P, 1)
+        factor = torch.ones_like(square_norm) if modulator is None else squash(options.modulation, modulator)
+        step_rate = options.rate if own is None or options.retroactive else own
+        rate = step_rate * (torch.ones_like(factor) if options.fan_out else factor)
+        decay = {"network": options.decay * factor, "rate": step_rate * factor, "none": torch.zeros_like(factor)}
+        fading = decay[self.rule.decay]
+        # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
+        most = options.max_norm
+        limit = None if most is None else most * square_norm.clamp(min=most**2).rsqrt()
+        if options.retroactive:
+            traces = state["eligibility"]
+            gathered = options.rate if own is None else own
+            eligibility = _gather(traces, changes, torch.as_tensor(gathered), limit)
+            fast.write(self._spread(traces, factor), rate, fading)
+        else:
+            fast.write(self._spread(changes, factor), rate if limit is None else rate * limit, fading)
+        if record is not None:
+            record |= {"rate": rate, "decay": fading, "norm": square_norm.sqrt(), "modulator": factor}
+            record |= {f"fast.{name}": self._public(fast, name) for name in self.layers()}
+        new: State = {"fast": fast.matrices if isinstance(fast, DenseFastWeights) else fast}
+        return new | {"eligibility": eligibility} if options.retroactive else new
+
+    def _changes(
+        self,
+        fast: FastWeights,
+        pres: Mapping[str, Tensor],
+        posts: Mapping[str, Tensor],
+        errors: Mapping[str, Tensor],
+    ) -> tuple[dict[str, Outer | Tensor], Tensor]:
+        """The rule's change of each layer, and the sum of all squares (..., B)."""
+        rule, needs = self.rule, self.rule.needs
+        changes: dict[str, Outer | Tensor] = {}
+        square_norm: Tensor | None = None
+        for name, layer in self.layers().items():
+            pre = pres[name]
+            if layer.biases and not rule.plastic_biases:
+                pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
+            signals = Signals(
+                pre,
+                posts[name],
+                errors.get(name),
+                read_weight=partial(_weight, layer, fast, name) if "weight" in needs else None,
+                read_fast=partial(self._public, fast, name) if "fast" in needs else None,
+            )
+            change = rule.change(signals)
+            check_change(rule, change, signals)
+            changes[name] = change = change.dense(signals) if isinstance(change, LowRank) else change
+            square = change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
+            square_norm = square if square_norm is None else square_norm + square
+        assert square_norm is not None
+        return changes, square_norm
+
+    def _spread(self, changes: Mapping[str, Outer | Tensor], factor: Tensor) -> Mapping[str, Outer | Tensor]:
+        """With fan-out, the changes times what each receiving unit makes of the modulator (..., B)."""
+        if self.fan_out is None:
+            return changes
+        spread: dict[str, Outer | Tensor] = {}
+        for name, change in changes.items():
+            layer = self.fan_out[name]
+            assert isinstance(layer, PlasticLinear)
+            gain = with_ones(factor.unsqueeze(-1), ones=1) @ layer.weight  # (..., B, m)
+            spread[name] = (
+                Outer(change.pre, change.post * gain) if isinstance(change, Outer) else change * gain.unsqueeze(-2)
+            )
+        return spread
+
+    def _public(self, fast: FastWeights, name: str) -> Tensor:
+        """A layer's fast weights as the public state holds them."""
+        return fast.matrices[name] if isinstance(fast, DenseFastWeights) else fast.matrix(name)
+
+
+def _gather(
+    traces: Mapping[str, Tensor], changes: Mapping[str, Outer | Tensor], rate: Tensor, limit: Tensor | None
+) -> dict[str, Tensor]:
+    """E ← (1 − η) E + η Δ."""
+    keep, gain = (1 - rate)[..., None, None], (rate if limit is None else rate * limit)[..., None, None]
+    return {name: keep * traces[name] + gain * dense(change) for name, change in changes.items()}
+
+
+def _weight(layer: PlasticLinear, fast: FastWeights, name: str) -> Tensor:
+    """W + Λ∘F."""
+    return layer.weight.unsqueeze(-3) + fast.matrix(name)
+
+
+def apply_layer(name: str, layer: PlasticLinear, fast: FastWeights | None, pre: Tensor) -> Tensor:
+    """The product pre (W + Λ∘F)."""
+    slow = pre @ layer.weight
+    return slow if fast is None else fast.read(name, pre, slow)

@@ -1,0 +1,77 @@
+"""Miconi's one-shot classifier: one plastic layer from features to classes, which is told the label."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from agents.agent import State
+from agents.fast_network import FastWeightNetwork, apply_layer
+from agents.layers import PlasticLinear
+from agents.options import PlasticHeadOptions
+from agents.rules import Rule
+
+
+class PlasticHead(FastWeightNetwork):
+    """Logits φ (W + Λ∘F) + gain · label, with pre = φ, the features, and post = the softmax of the logits.
+
+    The label is the last K numbers of an observation, one-hot or, where the answer is asked for, all zero. Its gain is
+    so large that the softmax saturates: F stores the features under the label.
+
+    Source: Miconi, Clune and Stanley 2018, "Differentiable plasticity: training plastic neural networks with
+    backpropagation", section 4.4.
+
+    Raises:
+        UsageError: an observation has not more numbers than the label.
+    """
+
+    offers = frozenset({"pre", "post", "weight", "fast"})
+    keeps_trace = True
+    Options = PlasticHeadOptions
+
+    def __init__(
+        self, observation_size: int, output_size: int, *, rule: Rule, options: PlasticHeadOptions, seed: int
+    ) -> None:
+        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed)
+        self.options: PlasticHeadOptions = options
+        features = observation_size - output_size
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(features, output_size, generator=generator) * options.scale
+        shape = (1, 1) if options.plasticity == "shared" else (features, output_size)
+        plasticity = torch.rand(shape, generator=generator) * options.scale if self.plastic else None
+        self.head = PlasticLinear(weight, plasticity)
+        self._add_modulation(generator, readout_of=output_size)
+
+    def layers(self) -> dict[str, PlasticLinear]:
+        """The only layer."""
+        return {"head": self.head}
+
+    def initial_state(
+        self,
+        batch_shape: tuple[int, ...],
+        birth: Mapping[str, Tensor] | None = None,
+        steps: int | None = None,
+        unscored: int = 0,
+    ) -> State:
+        """All fast weights zero."""
+        return self._fast_state(batch_shape, steps)
+
+    def recordable(self) -> tuple[str, ...]:
+        """Features, probabilities and fast weights."""
+        return ("features", "probabilities", *self._recordable_fast())
+
+    def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
+        """Live one step: observation (..., B, D) to logits (..., B, K); then one change of the fast weights."""
+        features, label = percept.tensor_split((self.head.inputs,), -1)
+        if self.plastic:
+            features = features.expand(*state["fast"]["head"].shape[:-2], -1)
+        fast = self._open(state)
+        logits = apply_layer("head", self.head, fast, features) + self.options.label_gain * label
+        probabilities = logits.softmax(-1)
+        new: State = {}
+        if fast is not None:
+            pres, posts = {"head": features}, {"head": probabilities}
+            new = self._learn(fast, state, pres, posts, modulator=self._modulate(probabilities), record=record)
+        if record is not None:
+            record |= {"features": features, "probabilities": probabilities}
+        return logits, new

@@ -1,0 +1,107 @@
+"""Miconi's recurrent networks: differentiable plasticity of one recurrent matrix, with neuromodulation if asked."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from agents.agent import State
+from agents.fast_network import FastWeightNetwork, apply_layer
+from agents.layers import PlasticLinear, with_ones
+from agents.options import PlasticRNNOptions
+from agents.rules import Rule
+from plastic_envs.checks import check_int, check_memory
+
+
+class PlasticRNN(FastWeightNetwork):
+    """h' = tanh(drive + h (W + Λ∘F)), with pre = h and post = h' for the rule that changes F.
+
+    With `input="linear"` the drive is x W_in + b_in and the outputs are h' W_out + b_out. With "add" the drive is x
+    itself, and with "clamp" h' is x wherever x is not 0; then the outputs are the first K units of h'. The modulator,
+    if there is one, is M of h' w_m + b_m, and acts within its own step; unless it is retroactive it takes the place of
+    the rule's η.
+
+    Sources: Miconi, Clune and Stanley 2018, "Differentiable plasticity: training plastic neural networks with
+    backpropagation", sections 3 and 4; Miconi et al. 2019, "Backpropamine: training self-modifying neural networks with
+    differentiable neuromodulated plasticity", section 3.
+
+    Raises:
+        UsageError: there are fewer units than numbers to be added or clamped, or than outputs to be read off.
+    """
+
+    offers = frozenset({"pre", "post", "weight", "fast"})
+    keeps_trace = True
+    Options = PlasticRNNOptions
+
+    def __init__(
+        self, observation_size: int, output_size: int, *, rule: Rule, options: PlasticRNNOptions, seed: int
+    ) -> None:
+        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed)
+        self.options: PlasticRNNOptions = options
+        linear = options.input == "linear"
+        units = options.hidden or (100 if linear else observation_size)
+        if not linear:
+            check_int(f"hidden (with input={options.input})", units, low=max(observation_size, output_size))
+        self.units = units
+        check_memory(f"hidden={units} makes {units * units:,} weights", 8e-9 * units * units, "take fewer units")
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int) -> Tensor:
+            value = torch.rand(shape, generator=generator) if linear else torch.randn(shape, generator=generator)
+            return value * options.scale
+
+        def layer(inputs: int, outputs: int) -> PlasticLinear:
+            scale = 1 / math.sqrt(inputs)
+            return PlasticLinear.drawn(inputs, outputs, biases=1, scale=scale, generator=generator)
+
+        shape = (1, 1) if options.plasticity == "shared" else (units, units)
+        weight, plasticity = draw(units, units), draw(*shape) if self.plastic else None
+        self.recurrent = PlasticLinear(weight, plasticity)
+        self.encode = layer(observation_size, units) if linear else None
+        self.decode = layer(units, output_size) if linear else None
+        self._add_modulation(generator, readout_of=units)
+
+    def layers(self) -> dict[str, PlasticLinear]:
+        """The recurrent matrix."""
+        return {"recurrent": self.recurrent}
+
+    def initial_state(
+        self,
+        batch_shape: tuple[int, ...],
+        birth: Mapping[str, Tensor] | None = None,
+        steps: int | None = None,
+        unscored: int = 0,
+    ) -> State:
+        """All activity and all fast weights zero."""
+        zeros = self.recurrent.weight.new_zeros(*batch_shape, self.units)
+        return {"hidden": zeros, **self._fast_state(batch_shape, steps)}
+
+    def recordable(self) -> tuple[str, ...]:
+        """Activity, modulation and fast weights."""
+        return ("hidden", *self._recordable_fast())
+
+    def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
+        """Live one step: observation (..., B, D) to output (..., B, K); then one change of the fast weights."""
+        before = state["hidden"]  # (..., B, N)
+        fast = self._open(state)
+        summed = apply_layer("recurrent", self.recurrent, fast, before)
+        hidden = self._activate(percept, summed)
+        new: State = {"hidden": hidden}
+        if fast is not None:
+            pres, posts = {"recurrent": before}, {"recurrent": hidden}
+            new |= self._learn(fast, state, pres, posts, modulator=self._modulate(hidden), record=record)
+        if record is not None:
+            record["hidden"] = hidden
+        if self.decode is not None:
+            return with_ones(hidden, ones=1) @ self.decode.weight, new
+        return hidden[..., : self.output_size], new
+
+    def _activate(self, observation: Tensor, summed: Tensor) -> Tensor:
+        """The new activity from an observation (..., B, D) and what the units send each other (..., B, N)."""
+        if self.encode is not None:
+            return (with_ones(observation, ones=1) @ self.encode.weight + summed).tanh()
+        driven = torch.nn.functional.pad(observation, (0, self.units - self.observation_size))
+        if self.options.input == "add":
+            return (driven + summed).tanh()
+        return torch.where(driven != 0, driven, summed.tanh())
