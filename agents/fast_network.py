@@ -112,7 +112,11 @@ class FastWeightNetwork(Agent):
         if not rule.rank_one or self._keeps_trace or options.clip is not None or options.retroactive:
             return False
         own = rule.learning_rate()
-        fastest = {"none": 0.0, "network": options.decay, "rate": options.rate if own is None else float(own.max())}
+        fastest = {
+            "none": 0.0,
+            "network": options.decay,
+            "rate": options.rate if own is None else float(own.detach().max()),
+        }
         return fastest[rule.decay] <= 0.4
 
     def close_state(self, state: State) -> State:

@@ -145,9 +145,8 @@ def _head(trace: Trace) -> Replayed:
     assert isinstance(agent, PlasticHead)
     names = {"head.weight": "w_pre_by_post", "head.plasticity": "alpha", "rule.eta": "eta"}
     _set(agent, trace, {ours: f"param__{theirs}" for ours, theirs in names.items()})
-    kernels = [
-        _tensor(trace, f"param__conv{n}_{kind}").requires_grad_() for n in range(1, 5) for kind in ("weight", "bias")
-    ]
+    convolutions = [f"conv{number}_{kind}" for number in range(1, 5) for kind in ("weight", "bias")]
+    kernels = [_tensor(trace, f"param__{name}").requires_grad_() for name in convolutions]
     squash = {"tanh": torch.tanh, "relu": torch.relu, "selu": torch.selu}[str(trace["cfg__conv_activation"])]
     image = _tensor(trace, "input__image").unsqueeze(1)
     for weight, bias in zip(kernels[::2], kernels[1::2], strict=True):
