@@ -1,6 +1,6 @@
 """What happens inside the episodes of saved agents: their own learning rate, and one episode to look at."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,10 @@ EPISODES = 256
 """Held-out episodes that a recording is averaged over."""
 
 
+MOST_BYTES = 1e9
+"""Of recorded fast weights."""
+
+
 @dataclass(frozen=True)
 class RateTrace:
     """The internal learning rate at every step of an episode, mean over episodes."""
@@ -34,8 +38,19 @@ class Sample:
     """One held-out episode and what an agent put out at its T steps."""
 
     name: str
+    task: SupervisedTask
     episode: Episode
     outputs: Tensor  # (T, 1, K)
+
+
+@dataclass(frozen=True)
+class WeightTrace:
+    """Fast weights at every step of one episode, as the public state of the agent holds them."""
+
+    name: str
+    weights: Mapping[str, NDArray[np.float32]]  # layer: (T, n, m)
+    modulator: NDArray[np.float32] | None  # (T,) the factor M
+    recalling: NDArray[np.bool_]  # (T,) steps that are scored
 
 
 def rate_traces(summary: Summary, task: Task, trust: Collection[str]) -> list[RateTrace]:
@@ -65,7 +80,35 @@ def samples(summary: Summary, task: Task, trust: Collection[str]) -> list[Sample
     found = (summary.best(summary.cells), summary.best(controls))
     chosen = {cell.name: agents.load(cell.finished[0].folder, trust=trust) for cell in found if cell is not None}
     episode = task.sample(1, make_generator(0, "report"))
-    return [Sample(name, episode, _live(agent, task, episode).outputs) for name, agent in chosen.items()]
+    return [Sample(name, task, episode, _live(agent, task, episode).outputs) for name, agent in chosen.items()]
+
+
+def weight_trace(summary: Summary, task: Task, trust: Collection[str]) -> WeightTrace | None:
+    """The first episode's fast weights, lived by the first seed of the best cell that has some.
+
+    None if there is none, or if they take more than a gigabyte.
+    """
+    if not isinstance(task, SupervisedTask):
+        return None
+    agent = None
+    plastic = [cell for cell in summary.cells if not is_control(cell.rule)]
+    if (cell := summary.best(plastic)) is not None:
+        agent = agents.load(cell.finished[0].folder, trust=trust)
+    names = [name for name in agent.recordable() if name.startswith("fast.")] if agent else []
+    if agent is None or cell is None or not names:
+        return None
+    fast: dict[str, Tensor] = agent.initial_state((1,))["fast"]
+    if sum(matrix.numel() for matrix in fast.values()) * task.horizon * 4 > MOST_BYTES:
+        return None
+    episode = task.sample(1, make_generator(0, "report"))
+    recorded = ["modulator"] if "modulator" in agent.recordable() else []
+    records = _live(agent, task, episode, (*names, *recorded)).records
+    return WeightTrace(
+        cell.name,
+        {name.removeprefix("fast."): records[name][:, 0].numpy() for name in names},
+        records["modulator"][:, 0].numpy() if recorded else None,
+        episode.metric_mask[:, 0].numpy(),
+    )
 
 
 @torch.no_grad()

@@ -11,19 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
 
 from evolution.checkpoint import writing
-from evolution.inside import RateTrace, Sample
 from evolution.statistics import mean_interval
 from evolution.summary import Cell, Summary
-from plastic_envs.rendering import SCORED, draw_episode
-from plastic_envs.supervised import SupervisedTask
 
 # Okabe and Ito's palette, told apart by colour-blind readers; grey for what has no plasticity.
 _FIXED = {"hebbian": "#0072B2", "gradient": "#D55E00", "none": "#555555", "none-wide": "#9A9A9A"}
 _OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6A3D9A")
-_STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
+STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 _MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 _REFERENCE = "#7A7A7A"
 DPI = 150
@@ -56,7 +52,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     with mpl.rc_context(_STYLE):
         canvas = Figure(figsize=(width, height), layout="constrained")
         yield canvas
-        _save(canvas, path)
+        save(canvas, path)
 
 
 def colour(rule: str, rules: Sequence[str]) -> str:
@@ -79,7 +75,7 @@ def learning_curves(summary: Summary, path: Path) -> None:
         left.set_ylabel(_axis_label(summary))
         _scale(left, summary)
         _reference_lines([left, right], summary)
-        _title(left, "Learning curves", summary)
+        title(left, "Learning curves", summary)
         canvas.legend(handles=_legend(summary), loc="outside lower center", ncols=6, handlelength=2.6)
 
 
@@ -110,41 +106,11 @@ def final_scores(summary: Summary, path: Path) -> None:
         _scale(axes, summary)
         _name_beyond(axes, [summary.find(rule, searcher) for rule, searcher in shown])
         _reference_lines([axes], summary)
-        _title(axes, "Final scores, every seed", summary)
+        title(axes, "Final scores, every seed", summary)
 
 
-def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> None:
-    """The learning rate that agents set themselves, step by step, mean over evaluation episodes and seeds."""
-    with figure(path, 9.0, 3.6) as canvas:
-        axes = canvas.subplots()
-        recalling = traces[0].recalling
-        steps = np.arange(len(recalling))
-        _shade(axes, recalling)
-        for trace in traces:
-            style = _STYLES[summary.searchers.index(trace.searcher) % len(_STYLES)]
-            shade = colour(trace.rule, summary.rules)
-            for seed in trace.rates if len(trace.rates) > 1 else ():
-                axes.plot(steps, seed, color=shade, ls=style, lw=0.8, alpha=0.25)
-            axes.plot(
-                steps, trace.rates.mean(0), color=shade, ls=style, lw=2, marker=".",
-                label=f"{trace.rule} by {trace.searcher}",
-            )  # fmt: skip
-        axes.set_xlim(-0.5, len(recalling) - 0.5)
-        axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("step of the episode (shaded: the steps that are scored)")
-        axes.set_ylabel("internal learning rate")
-        _title(axes, "How fast agents let their weights change", summary)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3)
-
-
-def sample_episode(task: SupervisedTask, sample: Sample, path: Path) -> None:
-    """One episode as the environments render it: inputs by their parts, answers against targets."""
-    drawn = Figure(figsize=(9, 5), dpi=100)  # draw_episode counts in pixels
-    _save(draw_episode(task, sample.episode, sample.outputs, figure=drawn), path)
-
-
-def _save(canvas: Figure, path: Path) -> None:
+def save(canvas: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         canvas.savefig(path, dpi=DPI, metadata={"Software": None})  # no version inside: the same figure, the same file
@@ -155,7 +121,7 @@ def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:
     if not runs:
         return
     shade = colour(cell.rule, summary.rules)
-    style = _STYLES[summary.searchers.index(cell.searcher) % len(_STYLES)]
+    style = STYLES[summary.searchers.index(cell.searcher) % len(STYLES)]
     xs = [[float(getattr(row, key)) for row in run.history] for run in runs]
     ys = [[row.metric for row in run.history] for run in runs]
     if len(runs) > 1:
@@ -223,20 +189,13 @@ def _legend(summary: Summary) -> list[Line2D]:
     """Colours for rules, line styles for searchers: one entry each rather than one a pair."""
     rules = [Line2D([], [], color=colour(rule, summary.rules), lw=3, label=rule) for rule in summary.rules]
     searchers = [
-        Line2D([], [], color="#333333", ls=_STYLES[index % len(_STYLES)], lw=2, label=searcher)
+        Line2D([], [], color="#333333", ls=STYLES[index % len(STYLES)], lw=2, label=searcher)
         for index, searcher in enumerate(summary.searchers)
     ]
     return rules + searchers
 
 
-def _shade(axes: Axes, scored: NDArray[np.bool_]) -> None:
-    """Mark the steps that are scored."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], scored.astype(int), [0]])))
-    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        axes.axvspan(start - 0.5, stop - 0.5, color=SCORED, lw=0, zorder=0)
-
-
-def _title(axes: Axes, text: str, summary: Summary) -> None:
+def title(axes: Axes, text: str, summary: Summary) -> None:
     """What is drawn, and smaller below it, of which task."""
     axes.set_title(text, pad=20)
     axes.text(0, 1.03, summary.task, transform=axes.transAxes, fontsize=8.5, color="#555555")

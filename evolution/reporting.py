@@ -35,6 +35,11 @@ FIGURES = {
         "Sample episode",
         "A held-out episode, not chosen: the first one, lived by the agent of the first seed.",
     ),
+    "weights": (
+        "Fast weights",
+        "In the same episode, lived by the first seed of the best rule: every layer's fast weights after some steps, "
+        "rows for the sending units, and below their size and the modulator over the episode.",
+    ),
 }
 """Title and caption of every kind of figure."""
 
@@ -104,6 +109,8 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
     from evolution import inside
 
     plots = _plots()
+    from evolution import plots_inside
+
     stem = f"{number:02d}-{re.sub(r'[^A-Za-z0-9.=-]+', '_', summary.task)}"
     figures = experiment.folder / "figures"
     task = experiment.tasks[summary.task].held_out()
@@ -113,10 +120,12 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
     if any(cell.interval for cell in summary.cells):
         drawn.append(("scores", "", lambda path: plots.final_scores(summary, path)))
     if traces := inside.rate_traces(summary, task, experiment.trust):
-        drawn.append(("rate", "", lambda path: plots.internal_rate(summary, traces, path)))
+        drawn.append(("rate", "", lambda path: plots_inside.internal_rate(summary, traces, path)))
     for place, sample in enumerate(inside.samples(summary, task, experiment.trust)):
         kind = "episode-none" if place else "episode"
-        drawn.append((kind, f": {sample.name}", partial(plots.sample_episode, task, sample)))
+        drawn.append((kind, f": {sample.name}", partial(plots_inside.sample_episode, sample)))
+    if weights := inside.weight_trace(summary, task, experiment.trust):
+        drawn.append(("weights", f": {weights.name}", partial(plots_inside.fast_weights, weights)))
     images = []
     for kind, of, draw in drawn:
         path = figures / f"{stem}-{kind}.png"

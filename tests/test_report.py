@@ -44,7 +44,7 @@ def test_page_is_self_contained(page):
     assert "<script" not in text
     assert "<link" not in text
     sources = re.findall(r'src="([^"]*)"', text)
-    assert 8 <= len(sources) <= 10  # of two tasks: learning curves, scores, learning rate, one or two sample episodes
+    assert 10 <= len(sources) <= 12  # of two tasks: curves, scores, learning rate, one or two sample episodes, weights
     assert all(base64.b64decode(source.removeprefix("data:image/png;base64,")).startswith(PNG) for source in sources)
 
 

@@ -1,0 +1,91 @@
+"""Figures of what happens inside an episode: the learning rate, one episode as it was lived, its fast weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from evolution.inside import RateTrace, Sample, WeightTrace
+from evolution.plots import STYLES, colour, figure, save, title
+from evolution.summary import Summary
+from plastic_envs.rendering import SCORED, draw_episode
+
+SNAPSHOTS = 5
+"""How many steps of an episode fast weights are shown at."""
+
+
+def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> None:
+    """The learning rate that agents set themselves, step by step, mean over evaluation episodes and seeds."""
+    with figure(path, 9.0, 3.6) as canvas:
+        axes = canvas.subplots()
+        recalling = traces[0].recalling
+        steps = np.arange(len(recalling))
+        shade_steps(axes, recalling)
+        for trace in traces:
+            style = STYLES[summary.searchers.index(trace.searcher) % len(STYLES)]
+            shade = colour(trace.rule, summary.rules)
+            for seed in trace.rates if len(trace.rates) > 1 else ():
+                axes.plot(steps, seed, color=shade, ls=style, lw=0.8, alpha=0.25)
+            axes.plot(
+                steps, trace.rates.mean(0), color=shade, ls=style, lw=2, marker=".",
+                label=f"{trace.rule} by {trace.searcher}",
+            )  # fmt: skip
+        axes.set_xlim(-0.5, len(recalling) - 0.5)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("step of the episode (shaded: the steps that are scored)")
+        axes.set_ylabel("internal learning rate")
+        title(axes, "How fast agents let their weights change", summary)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3)
+
+
+def sample_episode(sample: Sample, path: Path) -> None:
+    """One episode as the environments render it: inputs by their parts, answers against targets."""
+    drawn = Figure(figsize=(9, 5), dpi=100)  # draw_episode counts in pixels
+    save(draw_episode(sample.task, sample.episode, sample.outputs, figure=drawn), path)
+
+
+def fast_weights(trace: WeightTrace, path: Path) -> None:
+    """The fast weights of every layer after some steps of one episode, and their size and modulator over all."""
+    steps = len(trace.recalling)
+    shown = np.unique(np.linspace(0, steps - 1, min(SNAPSHOTS, steps)).round().astype(int))
+    layers = list(trace.weights)
+    with figure(path, 2.0 * len(shown) + 1.6, 1.7 * len(layers) + 2.2) as canvas:
+        grid = canvas.add_gridspec(len(layers) + 1, len(shown), height_ratios=[*(len(layers) * [1.0]), 1.0])
+        for row, layer in enumerate(layers):
+            matrices = trace.weights[layer]
+            scale = float(np.abs(matrices).max()) or 1.0
+            panels = [canvas.add_subplot(grid[row, place]) for place in range(len(shown))]
+            for panel, step in zip(panels, shown, strict=True):
+                image = panel.imshow(
+                    matrices[step], cmap="RdBu_r", vmin=-scale, vmax=scale, aspect="auto", interpolation="nearest"
+                )
+                panel.set_xticks([])
+                panel.set_yticks([])
+                panel.grid(visible=False)
+                if row == 0:
+                    panel.set_title(f"step {step + 1}", fontsize=9, fontweight="normal")
+            panels[0].set_ylabel(layer, fontsize=9)
+            canvas.colorbar(image, ax=panels, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+        axes = canvas.add_subplot(grid[len(layers), :])
+        shade_steps(axes, trace.recalling)
+        for layer, matrices in trace.weights.items():
+            norm = np.sqrt(np.square(matrices).sum((1, 2)))
+            axes.plot(np.arange(steps), norm / (norm.max() or 1.0), label=f"size of {layer}, of its largest", lw=1.4)
+        if trace.modulator is not None:
+            axes.plot(np.arange(steps), trace.modulator, color="black", ls="--", lw=1.4, label="modulator")
+        axes.set_xlim(-0.5, steps - 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("step of the episode (shaded: the steps that are scored)")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def shade_steps(axes: Axes, scored: NDArray[np.bool_]) -> None:
+    """Mark the steps that are scored."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], scored.astype(int), [0]])))
+    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        axes.axvspan(start - 0.5, stop - 0.5, color=SCORED, lw=0, zorder=0)
