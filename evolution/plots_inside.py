@@ -81,7 +81,7 @@ def fast_weights(trace: WeightTrace, path: Path) -> None:
         axes.set_xlim(-0.5, steps - 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step of the episode (shaded: the steps that are scored)")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
 def shade_steps(axes: Axes, scored: NDArray[np.bool_]) -> None:
