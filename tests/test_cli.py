@@ -62,6 +62,44 @@ def test_list(capsys):
     assert all(f"  {name} " in printed for rows in names.values() for name in rows)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("CueReward", ["CueReward (task)", "n_cues = 5", "Observation Space"]),
+        ("self-modulated", ["hidden = 128", "rate = 0.1", "p_lr", "Duan"]),
+        ("oja", ["eta = 0.01", "Miconi"]),
+        ("pgpe", ["popsize = 64", "algorithm = PGPE"]),
+        ("backprop", ["learning_rate = 0.001", "clip = 5.0", "schedule = null"]),
+        ("digits", ["1,797"]),
+    ],
+)
+def test_list_tells_all_about_a_name(name, told, capsys):
+    assert main(["list", name]) == 0
+    printed = capsys.readouterr().out
+    assert [part for part in told if part not in printed] == []
+    assert "searched =" not in printed
+
+
+def test_every_name_can_be_described(capsys):
+    for registry in (TASKS, DATA, RULES, NETWORKS, CELLS, SEARCHERS):
+        for name in registry:
+            assert main(["list", name]) == 0
+            assert registry[name].summary in capsys.readouterr().out
+
+
+def test_list_of_an_unknown_name_is_one_sentence(capsys):
+    assert main(["list", "Nobody"]) == 2
+    assert "nothing called 'Nobody'" in capsys.readouterr().err
+
+
+def test_a_diverged_run_says_what_to_try(tmp_path, capsys):
+    words = ["train", "CueReward", "--searcher", "tests.doomed:Diverging", "--hidden", "4", "--budget", "200"]
+    assert main([*words, "--eval-episodes", "10", "--out", str(tmp_path / "run")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("diverged:")
+    assert "a lower learning_rate" in printed.err
+
+
 def test_train_prints_its_result_and_can_go_on_or_begin_again(run, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)

@@ -113,5 +113,8 @@ def test_the_commands(learned, tmp_path, capsys):
     words = ["transfer", str(learned), "--tasks", OTHER, "--networks", "feedback,hidden=5", "--retrainings", "2"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     assert "| pool on feedback,hidden=5 |" in capsys.readouterr().out
+    nowhere = ["transfer", str(learned), "--tasks", "CueReward", "--retrainings", "2", "--out", str(tmp_path / "none")]
+    assert main(nowhere) == 1
+    assert "n/a" in capsys.readouterr().out
     assert main(["rule", str(learned)]) == 0
     assert "e_l" in capsys.readouterr().out

@@ -57,4 +57,10 @@ def run(args: argparse.Namespace) -> int:
     )
     for name, value in result.references.items():
         print(f"  {name}: {format_number(value, metric)}")
+    if result.status == "diverged":
+        print(
+            f"plastic-envs: the loss or the parameters were no longer finite; the agent in {args.out} is that of the "
+            "last evaluation. A smaller step helps most often: a lower learning_rate or stdev_init of the searcher",
+            file=sys.stderr,
+        )
     return 0 if result.status == "finished" else 1

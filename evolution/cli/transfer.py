@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Retrain, and print the table."""
+    """Retrain, and print the table; status 1 if no cell has a figure."""
     from evolution.grid import specs_from
     from evolution.retraining import transfer, transfer_table
     from plastic_envs.tasks import make_task
@@ -34,4 +34,4 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     print(transfer_table(cells, {spec: make_task(spec) for spec in tasks}), end="")
     print(f"transfer.csv and table.md are in {args.out}", file=sys.stderr)
-    return 0
+    return 0 if any(cell.scores for cell in cells) else 1
