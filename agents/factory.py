@@ -27,6 +27,7 @@ def make(
     rule: str = "hebbian",
     network: str | None = None,
     features: int | None = None,
+    parameters: int | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Agent:
@@ -41,6 +42,7 @@ def make(
             the signals the rule needs.
         features: For networks that learn from labels: how many numbers at the start of an observation are to be
             classified; the label, K numbers, follows them. By default all numbers that are left beside the label.
+        parameters: Take as many hidden units as make about so many parameters, for a comparison of equal size.
         seed: Seeds the initial meta-parameters.
         **options: Further options of the network: see its `Options`.
 
@@ -51,6 +53,13 @@ def make(
     check_int("output_size", output_size, low=1)
     check_int("seed", seed, low=0, high=2**63 - 1)
     rule_name, given = parse_spec(rule)
+    if "parameters" in given:  # of this rule alone: it takes the place of what all rules of a comparison have
+        parameters = given.pop("parameters")
+        options.pop("hidden", None)
+    if parameters is not None:
+        sizes = {"observation_size": observation_size, "output_size": output_size, "features": features, "seed": seed}
+        settings = sizes | {"rule": format_spec(rule_name, given), "network": network, **options}
+        options["hidden"] = _units(check_int("parameters", parameters, low=1), settings)
     rule_class = RULES.load_class(rule_name, Rule)
     network_class, network_options = _network(network, rule_class)
     taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
@@ -84,6 +93,29 @@ def make(
         **of_network,
     }
     return agent
+
+
+def _units(parameters: int, settings: dict[str, Any]) -> int:
+    """The number of hidden units with which an agent has about so many parameters.
+
+    Raises:
+        UsageError: the settings fix the units, or even one unit makes too many parameters.
+    """
+    if "hidden" in settings or "hidden" in parse_spec(settings["network"] or "")[1]:
+        raise UsageError(f"parameters={parameters} chooses the hidden units: leave out hidden")
+
+    def surplus(hidden: int) -> int:
+        return sum(value.numel() for value in make(**settings, hidden=hidden).parameters()) - parameters
+
+    low, high = 1, 2
+    if surplus(low) > 0:
+        raise UsageError(f"parameters={parameters} is too few: one hidden unit makes {surplus(low) + parameters}")
+    while surplus(high) < 0:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if surplus(middle) <= 0 else (low, middle)
+    return min(low, high, key=lambda hidden: abs(surplus(hidden)))
 
 
 def _network(spec: str | None, rule: type[Rule]) -> tuple[Any, dict[str, Any]]:

@@ -125,6 +125,23 @@ def test_population_equals_each_individual_alone_and_vmap(rule: str, cell: str) 
     assert together.loss.shape == (3, 4)
 
 
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_units_are_chosen_for_a_number_of_parameters(cell: str) -> None:
+    def count(agent: agents.Agent) -> int:
+        return sum(value.numel() for value in agent.parameters())
+
+    wanted = count(agents.make_for(TASK, rule="hebbian", hidden=24))
+    plain = agents.make_for(TASK, rule=f"none,cell={cell},parameters={wanted}", hidden=24)
+    units = plain.config["hidden"]
+    one_more = [count(agents.make_for(TASK, rule="none", cell=cell, hidden=units + step)) for step in (-1, 1)]
+    assert all(abs(count(plain) - wanted) <= abs(other - wanted) for other in one_more)
+    assert "parameters" not in plain.config
+    with pytest.raises(UsageError, match="leave out hidden"):
+        agents.make_for(TASK, rule="none", hidden=3, parameters=wanted)
+    with pytest.raises(UsageError, match="too few: one hidden unit makes"):
+        agents.make_for(TASK, rule="none", parameters=3)
+
+
 def test_gradient_rule_is_the_derivative_of_the_self_generated_loss() -> None:
     agent = make("gradient", "lstm", layer_norm=True, decay=0.0, max_norm=1e9, modulation="none", plasticity="none")
     observation = torch.randn(4, TASK.observation_size, dtype=torch.float64)
