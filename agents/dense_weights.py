@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from agents.rules.base import LowRank, Outer, Signals
+from agents.rules.base import Bound, LowRank, Outer, Signals
 
 
 class LearningWeights(Protocol):
@@ -30,10 +30,15 @@ class LearningWeights(Protocol):
 
 
 class DenseWeights:
-    """A matrix (..., B, n, m); `write` makes a new one, so that a state handed out never changes."""
+    """A matrix (..., B, n, m); `write` makes a new one, so that a state handed out never changes.
 
-    def __init__(self, matrix: Tensor) -> None:
-        self._matrix = matrix
+    Args:
+        matrix: W.
+        bound: What keeps W within limits.
+    """
+
+    def __init__(self, matrix: Tensor, bound: Bound | None = None) -> None:
+        self._matrix, self._bound = matrix, bound
 
     def read(self, pre: Tensor) -> Tensor:
         """The product pre W."""
@@ -57,7 +62,8 @@ class DenseWeights:
             if isinstance(change, LowRank)
             else change.dense()
         )
-        self._matrix = self._matrix + rate[..., None, None] * matrix
+        new = rate[..., None, None] * matrix
+        self._matrix = self._matrix + new if self._bound is None else self._bound.add(self._matrix, new)
 
     def matrix(self) -> Tensor:
         """W itself."""

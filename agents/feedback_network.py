@@ -36,7 +36,7 @@ class FeedbackNetwork(Agent):
     pathways", Nature Communications 2023.
     """
 
-    offers = frozenset({"pre", "post", "error", "pre_error", "weight"})
+    offers = frozenset({"pre", "post", "error", "pre_error", "weight", "fast"})
     Options = FeedbackOptions
     learns_from_labels = True
 
@@ -98,7 +98,8 @@ class FeedbackNetwork(Agent):
             birth = self.draw_birth(batch_shape[-1], torch.Generator().manual_seed(self._seed))
         weights = {layer: birth[f"weight.{layer}"].expand(*batch_shape, -1, -1) for layer in self.shapes}
         feedback = {layer: birth[f"feedback.{layer}"] for layer in self.shapes if f"feedback.{layer}" in birth}
-        reversible = steps is not None and self.plastic and (self.rule.low_rank or self.rule.rank_one)
+        low_rank = (self.rule.low_rank or self.rule.rank_one) and self.rule.bound is None
+        reversible = steps is not None and self.plastic and low_rank
         copies = 2 if reversible or not torch.is_grad_enabled() else 2 * (steps or 1)
         n_weights = sum(n * m for n, m in self.shapes.values()) * math.prod(batch_shape)
         advice = "take fewer units, episodes or individuals" + ("" if reversible else ", or a low-rank rule")
@@ -126,7 +127,7 @@ class FeedbackNetwork(Agent):
 
     def live(self, percept: Percepts, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: outputs (..., B, K), the summed inputs of the softmax; then one change of the weights."""
-        weights = open_weights(state)
+        weights = open_weights(state, self.rule.bound)
         summed: list[Tensor] = []
         activities = [percept.features]
         for layer, weight in weights.items():
@@ -148,13 +149,13 @@ class FeedbackNetwork(Agent):
             activities[0] = first.pre
             errors = [first.project(errors[0]), *errors[1:]] if len(errors) == len(activities) else errors
         if self.plastic:
-            self._learn(summed, activities, errors, weights, self.options.rate * labelled.squeeze(-1))
+            self._learn(summed, activities, errors, weights, labelled.squeeze(-1))
         return summed[-1], with_weights(state, weights)
 
     def answer(self, percepts: Percepts, state: State) -> Tensor:
         """Answer observations without labels from one state: outputs (..., S, B, K)."""
         activity = summed = percepts.features.transpose(0, 1)  # (B, S, F)
-        for layer, weight in open_weights(state).items():
+        for layer, weight in open_weights(state, self.rule.bound).items():
             summed = weight.read_many(activity)
             activity = self.activity(layer, summed)
         return summed.transpose(-3, -2)
@@ -210,10 +211,11 @@ class FeedbackNetwork(Agent):
         activities: list[Tensor],
         errors: list[Tensor],
         weights: Mapping[str, LearningWeights],
-        rate: Tensor,
+        labelled: Tensor,
     ) -> None:
         """Ask the rule for the change of each layer, from the weights before any change; then write all."""
         needs = self.rule.needs
+        rate = labelled if self.rule.learning_rate() is not None else self.options.rate * labelled
         errors = [errors[0]] * (len(activities) - len(errors)) + errors  # nobody reads e_0 where it is missing
         changes: list[tuple[LearningWeights, Outer | LowRank | Tensor, Signals]] = []
         for index, weight in enumerate(weights.values()):
@@ -224,11 +226,29 @@ class FeedbackNetwork(Agent):
                 errors[index] if "pre_error" in needs else None,
                 summed[index],
                 index,
-                read_weight=weight.matrix if "weight" in needs else None,
+                read_weight=weight.matrix if "weight" in needs or self.rule.decay == "rate" else None,
+                read_fast=weight.matrix if "fast" in needs else None,
                 read_back=weight.read_back if "weight" in needs else None,
             )
             change = self.rule.change(signals)
             check_change(self.rule, change, signals)
-            changes.append((weight, change, signals))
+            changes.append((weight, self._timed(weight, change), signals))
         for weight, change, signals in changes:
             weight.write(change, signals, rate)
+
+    def _timed(self, weight: LearningWeights, change: Outer | LowRank | Tensor) -> Outer | LowRank | Tensor:
+        """The change times the rule's own learning rate η, less η·W if the rule lets its weights fade at that rate.
+
+        Here and not in `write`, as a gradient goes back to η.
+        """
+        own, fades = self.rule.learning_rate(), self.rule.decay == "rate"
+        if own is None:
+            return change
+        if isinstance(change, Tensor):
+            return own[..., None, None, None] * (change - weight.matrix() if fades else change)
+        pairs = change.pairs if isinstance(change, LowRank) else (change,)
+        scaled = tuple(Outer(pair.pre, pair.post * own[..., None, None]) for pair in pairs)
+        lost = change.decay if isinstance(change, LowRank) else None
+        if fades:
+            lost = torch.ones((), dtype=own.dtype, device=own.device)
+        return LowRank(scaled, None if lost is None else lost * own.unsqueeze(-1))

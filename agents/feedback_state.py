@@ -8,11 +8,15 @@ from torch import Tensor
 from agents.agent import Agent, State
 from agents.dense_weights import DenseWeights, LearningWeights
 from agents.reversible_weights import KnownInputs, ReversibleWeights
+from agents.rules.base import Bound
 
 
-def open_weights(state: State) -> dict[str, LearningWeights]:
-    """The weights of each layer, in the form in which the state holds them."""
-    return {layer: DenseWeights(held) if isinstance(held, Tensor) else held for layer, held in state["weights"].items()}
+def open_weights(state: State, bound: Bound | None) -> dict[str, LearningWeights]:
+    """The weights of each layer, in the form in which the state holds them, within a rule's bound."""
+    return {
+        layer: DenseWeights(held, bound) if isinstance(held, Tensor) else held
+        for layer, held in state["weights"].items()
+    }
 
 
 def with_weights(state: State, weights: Mapping[str, LearningWeights]) -> State:

@@ -457,3 +457,42 @@ def test_a_rule_without_coefficients_leaves_nothing_to_search():
         UsageError, match="'hebbian' has no coefficients on FeedbackNetwork, so there is nothing to search"
     ):
         make_searcher("backprop", task, agent)
+
+
+@pytest.mark.parametrize(
+    "rule", ["decaying-hebb", "additive-hebb", "additive-hebb,bound=soft", "additive-hebb,bound=none", "oja"]
+)
+def test_rules_of_traces_live_on_all_of_a_layers_weights(rule: str) -> None:
+    agent = agents.make_for(TASK, rule=rule, network="feedback", hidden="5-4", seed=2).double()
+    agent.rule.eta.data.fill_(0.02)
+    lived = TASK.sample(3, torch.Generator().manual_seed(0)).map(lambda x: x.double() if x.is_floating_point() else x)
+    birth = agent.draw_birth(3, torch.Generator().manual_seed(1))
+    state = agent.initial_state((3,), birth)
+    _, after = agent(lived.inputs[0], state)
+    record: dict[str, Tensor] = {}
+    agent(lived.inputs[0], state, record)
+    pre, post, weight = lived.inputs[0, :, :9], record["activity.1"], birth["weight.1"]
+    hebb = pre.unsqueeze(-1) * post.unsqueeze(-2)
+    change = 0.02 * hebb
+    expected = {
+        "decaying-hebb": weight + 0.02 * (hebb - weight),
+        "additive-hebb": (weight + change).clamp(-1, 1),
+        "additive-hebb,bound=none": weight + change,
+        "additive-hebb,bound=soft": (weight + change * (1 - weight)).clamp(-1, 1),
+        "oja": weight + 0.02 * (hebb - post.square().unsqueeze(-2) * weight),
+    }
+    torch.testing.assert_close(after["weights"]["1"], expected[rule])
+
+    outputs = []
+    for observation in lived.inputs:
+        output, state = agent(observation, state)
+        outputs.append(output)
+    result = agents.rollout(agent, TASK, 3, torch.Generator().manual_seed(1), episode=lived)
+    torch.testing.assert_close(result.outputs, torch.stack(outputs))
+    own = torch.autograd.grad(TASK.loss(torch.stack(outputs), lived).sum(), agent.rule.eta)
+    torch.testing.assert_close(torch.autograd.grad(result.loss.sum(), agent.rule.eta), own)
+
+    values = {"rule.eta": torch.stack([agent.rule.eta.detach(), agent.rule.eta.detach() * 1.5])}
+    with torch.no_grad():
+        both = agents.rollout(agent, TASK, 3, torch.Generator().manual_seed(1), episode=lived, parameters=values)
+    torch.testing.assert_close(both.outputs[0], result.outputs)
