@@ -118,16 +118,16 @@ def _title(task: "SupervisedTask", episode: Episode, actions: Tensor, upto: int)
     mask = episode.metric_mask[:answered]
     if not mask.any():
         return title
-    metric = task.step_metric(actions[:answered], episode.targets[:answered])[mask].mean()
+    metric = task.step_metric(actions[:answered], episode.targets[:answered], episode.inputs[:answered])[mask].mean()
     return f"{title} · {task.metric_kind} {metric:.3f}"
 
 
 def _strip_height(part: Slice, step_width: float) -> float:
     """Pixels for a part of the input: images keep their proportions, vectors get a few pixels a number."""
-    if len(part.shape) == 2:
+    if len(part.shape) >= 2:
         if step_width < LEGIBLE:
             return THUMBNAIL
-        return min(step_width * part.shape[0] / part.shape[1], 120)
+        return min(step_width * part.shape[-2] / part.shape[-1], 120)
     return min(max(7 * (part.stop - part.start), 16), 105)
 
 
@@ -153,15 +153,20 @@ def _draw_strip(
     """
     horizon = len(values)
     left, right = -0.5, horizon - 0.5
-    if len(part.shape) == 2 and alone is not None:
-        step, height = alone
-        picture = values[step].reshape(part.shape)
-        image_width = height * part.shape[1] / part.shape[0]
-        left = min(max(step - image_width / 2, left), right - image_width)
-        right = left + image_width
-    elif len(part.shape) == 2:
-        images = np.pad(values.reshape(horizon, *part.shape), ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
-        picture = images.transpose(1, 0, 2).reshape(part.shape[0], -1)  # side by side, a gap after each
+    if len(part.shape) >= 2:
+        images = values.reshape(horizon, *part.shape)
+        if len(part.shape) == 3:  # colours: red, green and blue as they are, any others by their mean
+            images = np.moveaxis(images, 1, -1) if part.shape[0] == 3 else images.mean(1)
+        if alone is not None:
+            step, height = alone
+            picture = images[step]
+            image_width = height * part.shape[-1] / part.shape[-2]
+            left = min(max(step - image_width / 2, left), right - image_width)
+            right = left + image_width
+        else:  # side by side, a gap after each
+            gap = [(0, 0), (0, 0), (0, 1), (0, 0)][: images.ndim]
+            picture = np.concatenate(list(np.pad(images, gap, constant_values=np.nan)), axis=1)
+        picture = np.nan_to_num(picture, nan=1.0) if picture.ndim == 3 else picture
     else:
         picture = values.T[::-1]  # the first number at the bottom, as in the axes of the answers
     signed = bool((values < 0).any())

@@ -78,11 +78,11 @@ class SupervisedTask(Task):
             action: (..., B, K) numbers for a box, (..., B) classes if discrete.
         """
         episode, time = state
-        targets, loss_mask, metric_mask = (
-            at_time(part, time) for part in (episode.targets, episode.loss_mask, episode.metric_mask)
+        inputs, targets, loss_mask, metric_mask = (
+            at_time(part, time) for part in (episode.inputs, episode.targets, episode.loss_mask, episode.metric_mask)
         )
-        metric = self.step_metric(action, targets)  # (..., B)
-        reward = self.step_reward(metric).where(loss_mask, 0.0)
+        metric = self.step_metric(action, targets, inputs)  # (..., B)
+        reward = self.step_reward(metric, action, targets).where(loss_mask, 0.0)
         following = time + 1
         if isinstance(following, int):
             terminated = torch.full_like(loss_mask, following == self.horizon)
@@ -120,14 +120,20 @@ class SupervisedTask(Task):
             return loss.view(target.shape)
         return mean_square(outputs - targets)
 
-    def step_metric(self, action: Tensor, targets: Tensor) -> Tensor:
-        """Metric of every step, not masked: squared error, or 1 for the right class: (..., B)."""
+    def step_metric(self, action: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        """Metric of every step, not masked: squared error, or 1 for the right class: (..., B).
+
+        Args:
+            action: (..., B, K) numbers for a box, (..., B) classes if discrete.
+            targets: (B, K) or (B,).
+            inputs: (B, D), what was observed before the action.
+        """
         if self.action_kind == "discrete":
             return (action == targets).float()
         return mean_square(action - targets)
 
-    def step_reward(self, metric: Tensor) -> Tensor:
-        """What the environment pays on a loss step whose metric this is: more for a better one."""
+    def step_reward(self, metric: Tensor, action: Tensor, targets: Tensor) -> Tensor:
+        """What the environment pays on a loss step with this metric (..., B): more for a better one."""
         return metric if self.higher_is_better else -metric
 
     def loss(self, outputs: Tensor, episode: Episode) -> Tensor:
@@ -136,7 +142,7 @@ class SupervisedTask(Task):
 
     def metric(self, outputs: Tensor, episode: Episode) -> Tensor:
         """Squared error or accuracy over the steps of `metric_mask`, an episode each: (..., T, B, K) → (..., B)."""
-        return masked_mean(self.step_metric(self.action(outputs), episode.targets), episode.metric_mask)
+        return masked_mean(self.step_metric(self.action(outputs), episode.targets, episode.inputs), episode.metric_mask)
 
     def zeros(self, episode: Episode) -> Tensor:
         """The reference predictor that always puts out 0: (T, B, K)."""

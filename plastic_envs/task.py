@@ -15,7 +15,7 @@ from plastic_envs.errors import UsageError
 FARTHEST_NORMAL = 8.0
 """More standard deviations than a float32 normal from torch can lie from its mean."""
 
-Metric = Literal["squared error", "accuracy", "reward"]
+Metric = Literal["squared error", "error rate", "accuracy", "reward"]
 
 
 class Slice(NamedTuple):
@@ -138,7 +138,7 @@ class Task(ABC):
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is a better one."""
-        return self.metric_kind != "squared error"
+        return self.metric_kind in ("accuracy", "reward")
 
     @property
     def observation_space(self) -> "gymnasium.spaces.Box[np.float32]":

@@ -39,7 +39,7 @@ def attack(networks: Trained, others: Trained, task: OnlineClassification, n: in
     chosen = [rows[torch.randperm(len(rows), generator=generator)[:n]] for _ in networks.accuracy]
     shares, longer, strongest = [], [], []
     for index, which in enumerate(chosen):
-        images, labels = data.features[which], data.labels[which]
+        images, labels = data.take(which), data.labels[which]
         victim, other = _logits(networks, index), _logits(others, index)
         alive = survivors(victim, images, labels, EPSILONS)
         shares.append(alive.float().mean(1))

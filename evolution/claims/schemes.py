@@ -109,9 +109,9 @@ def by_closed_form(networks: Trained, task: OnlineClassification) -> list[float]
     accuracy = []
     for index in range(len(networks.accuracy)):
         inputs = networks.only(index)["inputs"]
-        seen = _activity(networks.network, data.features[train], inputs)
+        seen = _activity(networks.network, data.take(train), inputs)
         best = best_output_rule(seen, data.labels[train], data.n_classes)
-        activity = _activity(networks.network, data.features[test], inputs).double()
+        activity = _activity(networks.network, data.take(test), inputs).double()
         accuracy.append(float(((activity @ best.weights).argmax(-1) == data.labels[test]).double().mean()))
     return accuracy
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from plastic_envs.data.folder import load as load_folder
 from plastic_envs.data.labelled import SPLITS, LabelledData, Split
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import Registry, Row, construct
@@ -28,6 +29,28 @@ DATA = Registry(
                 "mnist": "70,000 handwritten digits, cut as the rest of EMNIST",
             }.items()
         },
+        "omniglot": Row(
+            "plastic_envs.data.omniglot:load", "handwritten characters of 31×31 pixels, other alphabets for testing"
+        ),
+        "omniglot-characters": Row(
+            "plastic_envs.data.omniglot:load",
+            "the same, 100 characters of any alphabet kept for testing (Miconi)",
+            {"split": "characters"},
+        ),
+        "photographs": Row(
+            "plastic_envs.data.photographs:photographs",
+            "patches of 32×32 pixels of two photographs, from scikit-learn",
+        ),
+        "cifar-10": Row("plastic_envs.data.cifar:load", "60,000 colour pictures, 10 classes", {"name": "cifar-10"}),
+        "cifar-100": Row("plastic_envs.data.cifar:load", "60,000 colour pictures, 100 classes", {"name": "cifar-100"}),
+        "cifar-fs": Row(
+            "plastic_envs.data.folder:load_named", "CIFAR-100 split by classes, as a folder", {"name": "cifar-fs"}
+        ),
+        "miniimagenet": Row(
+            "plastic_envs.data.folder:load_named",
+            "60,000 photographs, 100 classes, as a folder",
+            {"name": "miniimagenet"},
+        ),
         "halfspace": Row("plastic_envs.data.synthetic:halfspace", "10 inputs on the two sides of a random plane"),
         "relu1": Row("plastic_envs.data.synthetic:relu", "10 inputs labelled by a random ReLU network", {"seed": 1}),
         "relu2": Row("plastic_envs.data.synthetic:relu", "the same by another such network", {"seed": 2}),
@@ -40,16 +63,18 @@ def load_data(source: Any, **options: Any) -> LabelledData:
     """Labelled examples from a source.
 
     Args:
-        source: a name in `DATA`, `module:Name`, a `LabelledData`, arrays (features, labels) or (features, labels,
-            test features, test labels), an object with `labels` and `features` or `images`, or a function that
-            returns one of these.
+        source: a name in `DATA`, the path of a folder of pictures (with a slash), `module:Name`, a `LabelledData`,
+            arrays (features, labels) or (features, labels, test features, test labels), an object with `labels` and
+            `features` or `images`, or a function that returns one of these.
         **options: what the function behind the name is called with.
 
     Raises:
         UsageError: the source is unknown, takes no such option, or what it gives has the wrong form.
     """
     given = source
-    if isinstance(source, str):
+    if isinstance(source, str) and "/" in source:
+        given = load_folder(source)
+    elif isinstance(source, str):
         given, options = DATA.load(source), {**DATA[source].options, **options}
     if callable(given):
         given = construct("source", str(source), given, options)

@@ -44,11 +44,20 @@ def locate(source: str, file: str, folder: Path | None, download: Download) -> P
         for name in (f"{file}.gz", file):
             if (place / name).is_file():
                 return place / name
+    return fetch(source, f"{file}.gz", download, folder)
+
+
+def fetch(source: str, file: str, download: Download, folder: Path | None) -> Path:
+    """A file that is not in the user's folder, from pooch's cache or its address.
+
+    Raises:
+        UsageError: it cannot be fetched.
+    """
     try:
-        return _fetch(source, f"{file}.gz", download)
+        return _fetch(source, file, download)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         put = f"put it into {folder / source}" if folder else f"set {FOLDER_VARIABLE} to a folder and put it there"
-        raise UsageError(f"data set {source!r} needs the file {file}.gz: {put} ({error})") from None
+        raise UsageError(f"data set {source!r} needs the file {file}: {put} ({error})") from None
 
 
 def _fetch(source: str, name: str, download: Download) -> Path:

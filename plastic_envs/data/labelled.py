@@ -20,11 +20,12 @@ class LabelledData:
     """Labelled examples, divided into a training and a test part; N examples of D numbers.
 
     Attributes:
-        features: (N, D) float32. Given as (N, H, W) they are images, grey values in [0, 1].
+        features: (N, D) float32. Given as (N, H, W), or (N, C, H, W) for C colours, they are images: values in [0, 1],
+            or bytes from 0 to 255, which are kept as such and divided by 255 by `take`.
         labels: (N,) integers from 0, the class of each example.
         test: (N,) bool, which examples are the test part. Without it, a fifth of each class, drawn with a fixed seed.
         n_classes: how many classes there are; 0 for one more than the largest label.
-        image_shape: (H, W), or None if the examples are no images.
+        image_shape: (H, W) or (C, H, W), or None if the examples are no images.
         splits: the classes of "train", "validation" and "test", which share none, for tasks with new classes in every
             episode. Without them the classes, in order, are dealt out 60 : 20 : 20.
         half_turned: classes that a half turn makes into themselves or into one another, such as 0, or 6 and 9.
@@ -37,17 +38,17 @@ class LabelledData:
     labels: Tensor
     test: Tensor | None = None
     n_classes: int = 0
-    image_shape: tuple[int, int] | None = field(init=False)
+    image_shape: tuple[int, ...] | None = field(init=False)
     splits: Mapping[Split, Collection[int]] = field(default_factory=dict)
     half_turned: Collection[int] = ()
 
     def __post_init__(self) -> None:
-        features = torch.as_tensor(self.features, dtype=torch.float32)
+        features = torch.as_tensor(self.features)
+        image_shape = tuple(features.shape[1:]) if features.dim() in (3, 4) else None
+        if image_shape is None or features.dtype != torch.uint8:
+            features = features.float()
+        features = features if image_shape is None else features.flatten(1)
         labels = torch.as_tensor(self.labels)
-        image_shape = None
-        if features.dim() == 3:
-            image_shape = (features.shape[1], features.shape[2])
-            features = features.flatten(1)
         _check_features(features, image_shape)
         if labels.shape != features.shape[:1] or labels.is_floating_point() or labels.min() < 0:
             raise UsageError(
@@ -74,6 +75,11 @@ class LabelledData:
         both = torch.cat([torch.as_tensor(part) for part in (labels, test_labels)])
         return cls(torch.cat(parts), both, torch.arange(len(both)) >= len(parts[0]))
 
+    def take(self, rows: Tensor) -> Tensor:
+        """Some examples by their row numbers (...), on the device of these: (..., D) float32."""
+        found = self.features.to(rows.device)[rows]
+        return found.float().div_(255) if found.dtype == torch.uint8 else found
+
     def rows(self, part: Literal["train", "test"]) -> Tensor:
         """Which examples are of a part: row numbers, ascending."""
         assert self.test is not None  # set above
@@ -81,9 +87,12 @@ class LabelledData:
         return chosen.nonzero().squeeze(1)
 
 
-def _check_features(features: Tensor, image_shape: tuple[int, int] | None) -> None:
+def _check_features(features: Tensor, image_shape: tuple[int, ...] | None) -> None:
     if features.dim() != 2 or not features.numel():
-        raise UsageError(f"features must have the shape (N, D), or (N, H, W) if images, not {tuple(features.shape)}")
+        allowed = "(N, D), or (N, H, W) or (N, C, H, W) if images"
+        raise UsageError(f"features must have the shape {allowed}, not {tuple(features.shape)}")
+    if features.dtype == torch.uint8:
+        return
     if image_shape is None:
         if not features.isfinite().all():
             raise UsageError("features must be finite numbers")

@@ -26,6 +26,19 @@ TASKS = Registry(
             "plastic_envs.tasks.few_shot_images:FewShotImageClassification",
             "tell new classes of images apart after one look at each",
         ),
+        "PatternCompletion": Row(
+            "plastic_envs.tasks.pattern_completion:PatternCompletion",
+            "complete one of some patterns of bits that were shown",
+        ),
+        "SmallPatternCompletion": Row(
+            "plastic_envs.tasks.pattern_completion:PatternCompletion",
+            "the same with 50 bits and 2 patterns",
+            {"n_bits": 50, "n_patterns": 2, "n_rounds": 1, "n_show": 3, "n_blank": 1, "n_query": 3},
+        ),
+        "ImageCompletion": Row(
+            "plastic_envs.tasks.image_completion:ImageCompletion",
+            "complete one of some images that were shown",
+        ),
         "OnlineClassification": Row(
             "plastic_envs.tasks.online_classification:OnlineClassification",
             "learn to classify from labelled examples seen one after the other",

@@ -25,7 +25,7 @@ class FewShotImageClassification(SupervisedTask):
     only. The classes of the training, validation and test splits come from different kinds of image.
 
     ## Observation Space
-    H · W + `n_way` numbers: `image` (pixels in [0, 1]), `label` (one-hot; zeros in query steps).
+    H · W (times C colours) + `n_way` numbers: `image` (pixels in [0, 1]), `label` (one-hot; zeros in query steps).
 
     ## Action Space
     `Discrete(n_way)`: the label.
@@ -58,7 +58,7 @@ class FewShotImageClassification(SupervisedTask):
     ) -> None:
         self.data = load_data(source)
         if self.data.image_shape is None:
-            raise UsageError("source must be one of images (N, H, W), not of features (N, D)")
+            raise UsageError("source must be one of images (N, H, W) or (N, C, H, W), not of features (N, D)")
         self.n_way = check_int("n_way", n_way, 2)
         self.n_shot = check_int("n_shot", n_shot, 1)
         self.n_query = check_int("n_query", n_way if n_query is None else n_query, 1, n_way)
@@ -66,12 +66,12 @@ class FewShotImageClassification(SupervisedTask):
         self.labels = check_choice("labels", labels, ("random", "rank"))
         self.loss_kind = check_choice("loss", loss, ("categorical", "binary"))
         self.metric_steps = check_choice("metric_steps", metric_steps, ("all", "first"))
-        height, width = self.data.image_shape
+        height, width = self.data.image_shape[-2:]
         if rotate and height != width:
             raise UsageError(f"rotate must be false for images that are not square ({height}×{width})")
         self.n_support = n_way * n_shot
         self.horizon = self.n_support + self.n_query
-        self.slices = layout({"image": (height, width), "label": n_way}, feedback=["label"])
+        self.slices = layout({"image": self.data.image_shape, "label": n_way}, feedback=["label"])
         self.observation_bound = 1.0
         self.output_size = n_way
         self.action_kind = "discrete"
@@ -79,9 +79,9 @@ class FewShotImageClassification(SupervisedTask):
         self.best = 1.0
         self.references = {"chance": self.zeros, "nearest neighbour": self.nearest_neighbour}
         self.oracle = self.truth
-        pixel = torch.arange(height * width).view(height, width)
-        turns = [pixel.rot90(turn).flatten() for turn in range(4)] if rotate else [pixel.flatten()]
-        self._turned = torch.stack(turns)  # (turns, H·W): where each pixel of a turned image comes from
+        pixel = torch.arange(self.slices["image"].stop).view(self.data.image_shape)
+        turned = [pixel.rot90(turn, (-2, -1)).flatten() for turn in range(4 if rotate else 1)]
+        self._turned = torch.stack(turned)  # (turns, pixels): where each pixel of a turned image comes from
         self._choose_split(check_choice("split", split, SPLITS))
 
     def _choose_split(self, split: Split) -> None:
@@ -100,7 +100,7 @@ class FewShotImageClassification(SupervisedTask):
         if counts.min() <= self.n_shot:
             needed = self.n_shot + 1
             raise UsageError(f"n_shot={self.n_shot} needs {needed} images of every class, one has {counts.min()}")
-        self._pixels = self.data.features[torch.cat(members)].flatten()
+        self._members = torch.cat(members)
         self._kinds = torch.tensor(kinds)
         self._counts, self._starts = counts, counts.cumsum(0) - counts
         self._classes = torch.tensor(classes)  # (classes, 2)
@@ -128,10 +128,9 @@ class FewShotImageClassification(SupervisedTask):
         image = drawn[shot, order, episodes]  # (T, B)
         turn = turns.gather(0, order)
         n_pixels = self._turned.shape[1]
-        pixels = self._turned.to(device).index_select(0, turn.flatten()).view(*turn.shape, -1)  # (T, B, H·W)
-        place = pixels.add_(image.unsqueeze(-1) * n_pixels)
+        upright = self.data.take(self._members.to(device)[image])  # (T, B, pixels)
         inputs = torch.zeros(self.horizon, batch_size, self.observation_size, device=device)
-        inputs[..., :n_pixels] = self._pixels.to(device).take(place)
+        inputs[..., :n_pixels] = upright.gather(-1, self._turned.to(device)[turn]) if self.rotate else upright
         inputs[:n_support, :, n_pixels:] = functional.one_hot(order[:n_support], n_way)
         steps = torch.arange(self.horizon, device=device)
         query = during(steps >= n_support, batch_size)

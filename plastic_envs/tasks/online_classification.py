@@ -75,7 +75,7 @@ class OnlineClassification(SupervisedTask):
         self.horizon = self.first_query + n_query
         example = {"features": data.features.shape[1]} if data.image_shape is None else {"image": data.image_shape}
         self.slices = layout({**example, "label": data.n_classes, "query": 1}, feedback=["label"])
-        self.observation_bound = max(1.0, float(data.features.abs().max()))
+        self.observation_bound = 1.0 if data.image_shape else max(1.0, float(data.features.abs().max()))
         self.output_size = data.n_classes
         self.action_kind = "discrete"
         self.chance = 1 / data.n_classes
@@ -129,7 +129,7 @@ class OnlineClassification(SupervisedTask):
         n_features = data.features.shape[1]
         n_steps = max(1, BLOCK // (batch_size * n_features))
         for block, chosen in zip(torch.split(inputs, n_steps), torch.split(rows.cpu(), n_steps), strict=True):
-            block[..., :n_features] = data.features[chosen].to(device)
+            block[..., :n_features] = data.take(chosen).to(device)
         inputs[:n_seen, :, n_features:-1].scatter_(-1, labels[:n_seen].unsqueeze(-1), 1.0)
         inputs[n_seen:, :, -1] = 1.0
         query = during(torch.arange(self.horizon, device=device) >= n_seen, batch_size)
