@@ -3,12 +3,14 @@
 from agents.agent import Agent, State
 from agents.cells import CELLS
 from agents.factory import load, make, make_for, misfit, save, transplant
+from agents.front_ends import FRONT_ENDS
 from agents.networks import NETWORKS
 from agents.rollout import Rollout, rollout
 from agents.rules import RULES, LowRank, Outer, Rule, Signals
 
 __all__ = [
     "CELLS",
+    "FRONT_ENDS",
     "NETWORKS",
     "RULES",
     "Agent",

@@ -1,6 +1,6 @@
 """What an agent is: a module over explicit state, whose weights change while it lives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -36,7 +36,8 @@ class Agent(nn.Module):
     observation_size: int
     output_size: int
     batched: bool
-    """Whether `live` takes parameters with a leading population dimension; otherwise rollouts use `torch.vmap`."""
+    """Whether `live` takes parameters with a leading population dimension; otherwise rollouts use `torch.vmap`.
+    See `takes_population`."""
 
     def __init__(self, observation_size: int, output_size: int, *, rule: Rule, seed: int) -> None:
         super().__init__()
@@ -120,6 +121,10 @@ class Agent(nn.Module):
 
     def _dtype(self) -> torch.dtype:
         return next((value.dtype for value in self.parameters()), torch.get_default_dtype())
+
+    def takes_population(self, names: Collection[str]) -> bool:
+        """Whether `live` takes these parameters with a leading population dimension."""
+        return self.batched
 
     def recordable(self) -> tuple[str, ...]:
         """Names of what happens inside a step, for `rollout(..., record=…)`."""

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def make(
     network: str | None = None,
     features: int | None = None,
     parameters: int | None = None,
+    image_shape: Sequence[int] | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Agent:
@@ -43,6 +44,7 @@ def make(
         features: For networks that learn from labels: how many numbers at the start of an observation are to be
             classified; the label, K numbers, follows them. By default all numbers that are left beside the label.
         parameters: Take as many hidden units as make about so many parameters, for a comparison of equal size.
+        image_shape: For networks with a front end: (H, W) or (C, H, W) of the image that an observation begins with.
         seed: Seeds the initial meta-parameters.
         **options: Further options of the network: see its `Options`.
 
@@ -57,7 +59,13 @@ def make(
         parameters = given.pop("parameters")
         options.pop("hidden", None)
     if parameters is not None:
-        sizes = {"observation_size": observation_size, "output_size": output_size, "features": features, "seed": seed}
+        sizes = {
+            "observation_size": observation_size,
+            "output_size": output_size,
+            "features": features,
+            "seed": seed,
+            "image_shape": image_shape,
+        }
         settings = sizes | {"rule": format_spec(rule_name, given), "network": network, **options}
         options["hidden"] = _units(check_int("parameters", parameters, low=1), settings)
     rule_class = RULES.load_class(rule_name, Rule)
@@ -77,6 +85,8 @@ def make(
     made: dict[str, Any] = {}
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)
+    if getattr(chosen, "front_end", None) is not None:
+        made["image_shape"] = None if image_shape is None else tuple(image_shape)
     told = network_class.rule_arguments(observation_size, output_size, chosen) | {"seed": seed, **made}
     told = {key: value for key, value in told.items() if key in taken}
     if clash := sorted((told.keys() & of_rule.keys()) - {"seed"}):
@@ -90,6 +100,7 @@ def make(
         "seed": seed,
         **({} if network is None else {"network": parse_spec(network)[0]}),
         **({"features": made["features"]} if "features" in made else {}),
+        **({"image_shape": list(made["image_shape"])} if "image_shape" in made else {}),
         **of_network,
     }
     return agent
@@ -152,6 +163,8 @@ def make_for(task: Task, **settings: Any) -> Agent:
         raise UsageError(problem)
     if _network_class(**chosen).learns_from_labels:
         settings = {"features": task.slices["label"].start, **settings}
+    if (image := task.slices.get("image")) is not None and image.start == 0:
+        settings = {"image_shape": image.shape, **settings}
     return make(task.observation_size, task.output_size, **settings)
 
 
@@ -196,7 +209,7 @@ def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
     return new
 
 
-_SIZES = ("observation_size", "output_size", "features")
+_SIZES = ("observation_size", "output_size", "features", "image_shape")
 
 
 def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Agent]:
@@ -238,7 +251,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         if settings["format"] != FORMAT:
             raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")
         config = dict(settings["agent"])
-        for key in {"rule", "network", "cell"} & config.keys():
+        for key in {"rule", "network", "cell", "front_end"} & config.keys():
             check_trusted(folder / "agent.json", config[key], trust)
         agent = make(**config)
     except FileNotFoundError:

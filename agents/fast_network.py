@@ -1,7 +1,7 @@
 """What networks with fast weights share: a rule's changes are limited in norm, modulated, and written."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agents.agent import Agent, State
 from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, FastWeights, TraceFastWeights, dense
+from agents.front_ends import make_front_end
 from agents.layers import PlasticLinear, with_ones
 from agents.modulation import SIGNED, squash
 from agents.options import PlasticityOptions
@@ -34,10 +35,22 @@ class FastWeightNetwork(Agent):
     """Whether the public state holds F for every rule; otherwise it holds Λ∘F where the rule does not need F itself."""
 
     def __init__(
-        self, observation_size: int, output_size: int, *, rule: Rule, options: PlasticityOptions, seed: int
+        self,
+        observation_size: int,
+        output_size: int,
+        *,
+        rule: Rule,
+        options: PlasticityOptions,
+        seed: int,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(observation_size, output_size, rule=rule, seed=seed)
         self.options = options
+        self.front_end = None if options.front_end is None else make_front_end(options.front_end, image_shape, seed)
+        self.n_pixels = 0 if self.front_end is None else math.prod(self.front_end.image_shape)
+        features = 0 if self.front_end is None else self.front_end.features
+        self.perceived = observation_size - self.n_pixels + features
+        """How many numbers the network works on at a step: features instead of pixels, and the rest."""
         self.plastic = bool(rule.needs)
         self.batched = rule.batched
         fades = rule.decay == "rate" or (rule.decay == "network" and options.decay > 0)
@@ -52,6 +65,18 @@ class FastWeightNetwork(Agent):
     def layers(self) -> dict[str, PlasticLinear]:
         """The plastic layers by name, input to output."""
         raise NotImplementedError
+
+    def perceive(self, observations: Tensor, state: State) -> Tensor:
+        """Observations (S, B, D) with the features of all images in their place, (S, B, `perceived`)."""
+        if self.front_end is None:
+            return observations
+        images, rest = observations.tensor_split((self.n_pixels,), -1)
+        features = self.front_end(images.reshape(-1, *self.front_end.image_shape))
+        return torch.cat([features.view(*images.shape[:-1], -1), rest], -1)
+
+    def takes_population(self, names: Collection[str]) -> bool:
+        """Unless a front end is among the parameters that differ: convolutions take those of one individual."""
+        return self.batched and not any(name.startswith("front_end.") for name in names)
 
     @classmethod
     def rule_arguments(cls, observation_size: int, output_size: int, options: Any) -> dict[str, Any]:

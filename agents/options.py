@@ -25,6 +25,8 @@ class PlasticityOptions:
         fan_out: Each unit that receives weighs the modulator itself, M·weight + bias (Miconi et al. 2019).
         retroactive: The modulator gates an eligibility trace of earlier changes instead of the step's own
             (Miconi et al. 2019): E ← (1 − η) E + η Δ after F has changed by M·E, with η the rule's rate.
+        front_end: Sees the image that an observation begins with, and gives its features in its place: a name of
+            `agents.FRONT_ENDS` or `module:Name`; None for the image as it is.
     """
 
     rate: float = 1.0
@@ -34,6 +36,7 @@ class PlasticityOptions:
     modulation: Modulation = "none"
     fan_out: bool = False
     retroactive: bool = False
+    front_end: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""

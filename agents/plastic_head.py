@@ -30,11 +30,18 @@ class PlasticHead(FastWeightNetwork):
     Options = PlasticHeadOptions
 
     def __init__(
-        self, observation_size: int, output_size: int, *, rule: Rule, options: PlasticHeadOptions, seed: int
+        self,
+        observation_size: int,
+        output_size: int,
+        *,
+        rule: Rule,
+        options: PlasticHeadOptions,
+        seed: int,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed)
+        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed, image_shape=image_shape)
         self.options: PlasticHeadOptions = options
-        features = observation_size - output_size
+        features = self.perceived - output_size
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(features, output_size, generator=generator) * options.scale
         shape = (1, 1) if options.plasticity == "shared" else (features, output_size)

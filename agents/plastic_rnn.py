@@ -35,14 +35,21 @@ class PlasticRNN(FastWeightNetwork):
     Options = PlasticRNNOptions
 
     def __init__(
-        self, observation_size: int, output_size: int, *, rule: Rule, options: PlasticRNNOptions, seed: int
+        self,
+        observation_size: int,
+        output_size: int,
+        *,
+        rule: Rule,
+        options: PlasticRNNOptions,
+        seed: int,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed)
+        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed, image_shape=image_shape)
         self.options: PlasticRNNOptions = options
         linear = options.input == "linear"
-        units = options.hidden or (100 if linear else observation_size)
+        units = options.hidden or (100 if linear else self.perceived)
         if not linear:
-            check_int(f"hidden (with input={options.input})", units, low=max(observation_size, output_size))
+            check_int(f"hidden (with input={options.input})", units, low=max(self.perceived, output_size))
         self.units = units
         check_memory(f"hidden={units} makes {units * units:,} weights", 8e-9 * units * units, "take fewer units")
         generator = torch.Generator().manual_seed(seed)
@@ -58,7 +65,7 @@ class PlasticRNN(FastWeightNetwork):
         shape = (1, 1) if options.plasticity == "shared" else (units, units)
         weight, plasticity = draw(units, units), draw(*shape) if self.plastic else None
         self.recurrent = PlasticLinear(weight, plasticity)
-        self.encode = layer(observation_size, units) if linear else None
+        self.encode = layer(self.perceived, units) if linear else None
         self.decode = layer(units, output_size) if linear else None
         self._add_modulation(generator, readout_of=units)
 
@@ -101,7 +108,7 @@ class PlasticRNN(FastWeightNetwork):
         """The new activity from an observation (..., B, D) and what the units send each other (..., B, N)."""
         if self.encode is not None:
             return (with_ones(observation, ones=1) @ self.encode.weight + summed).tanh()
-        driven = torch.nn.functional.pad(observation, (0, self.units - self.observation_size))
+        driven = torch.nn.functional.pad(observation, (0, self.units - self.perceived))
         if self.options.input == "add":
             return (driven + summed).tanh()
         return torch.where(driven != 0, driven, summed.tanh())

@@ -79,7 +79,9 @@ def rollout(
     lifetimes = _Lifetimes(agent, task, episode, world, first, agent.draw_birth(batch_size, generator), tuple(record))
     values = {f"agent.{name}": value for name, value in (parameters or {}).items()}
     individuals = _individuals(agent, values, population)
-    if population is None or agent.batched:
+    own = dict(agent.named_parameters())
+    different = [name for name, value in (parameters or {}).items() if value.dim() > own[name].dim()]
+    if population is None or agent.takes_population(different):
         batch_shape = (batch_size,) if population is None else (population, batch_size)
         lived = torch.func.functional_call(lifetimes, values, (batch_shape,))
     else:

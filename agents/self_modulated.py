@@ -14,7 +14,7 @@ from agents.fast_weights import FastWeights
 from agents.layers import PlasticLinear, with_ones
 from agents.options import NetworkOptions
 from agents.rules import Rule
-from plastic_envs.checks import check_memory
+from plastic_envs.checks import check_int, check_memory
 from plastic_envs.registry import construct
 
 
@@ -34,9 +34,16 @@ class SelfModulatedNetwork(FastWeightNetwork):
     Options = NetworkOptions
 
     def __init__(
-        self, observation_size: int, output_size: int, *, rule: Rule, options: NetworkOptions, seed: int
+        self,
+        observation_size: int,
+        output_size: int,
+        *,
+        rule: Rule,
+        options: NetworkOptions,
+        seed: int,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed)
+        super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed, image_shape=image_shape)
         self.options: NetworkOptions = options
         cell: Cell = construct("cell", options.cell, CELLS.load_class(options.cell, Cell), {})
         self.cell_type = cell
@@ -52,7 +59,10 @@ class SelfModulatedNetwork(FastWeightNetwork):
                 inputs, units, biases=biases, scale=scale, plasticity=plasticity, generator=generator
             )
 
-        self.encode = layer(observation_size, hidden, 1, 1 / math.sqrt(hidden))
+        if self.front_end is None:
+            self.encode = layer(observation_size, hidden, 1, 1 / math.sqrt(hidden))
+        else:
+            self.encode = self._project(hidden, generator)
         self.cell = layer(2 * hidden, width, 2, cell.gain / math.sqrt(width))
         self.decode = layer(hidden, outputs, 1, 1 / math.sqrt(outputs))
         self._add_modulation(generator)
@@ -67,7 +77,28 @@ class SelfModulatedNetwork(FastWeightNetwork):
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The plastic layers by name, input to output."""
-        return {"encode": self.encode, "cell": self.cell, "decode": self.decode}
+        encode = {"encode": self.encode} if self.front_end is None else {}
+        return {**encode, "cell": self.cell, "decode": self.decode}
+
+    def _project(self, hidden: int, generator: torch.Generator) -> PlasticLinear:
+        """The layer without plasticity from features to the units that the rest of an observation leaves."""
+        assert self.front_end is not None
+        rest = self.perceived - self.front_end.features
+        check_int("hidden (with a front end)", hidden, low=rest + 1)
+        scale = 1 / math.sqrt(hidden)
+        return PlasticLinear.drawn(self.front_end.features, hidden - rest, biases=1, scale=scale, generator=generator)
+
+    def _embed(self, observation: Tensor, fast: FastWeights | None) -> tuple[Tensor, Tensor]:
+        """The encoding layer's input (..., B, D+1) and the embedding (..., B, H).
+
+        With a front end, rectified units of the features are joined by the rest of the observation (Duan et al.).
+        """
+        if self.front_end is None:
+            pre = with_ones(observation, ones=1)
+            return pre, apply_layer("encode", self.encode, fast, pre).relu()
+        features, rest = observation.tensor_split((self.front_end.features,), -1)
+        pre = with_ones(features, ones=1)
+        return pre, torch.cat([(pre @ self.encode.weight).relu(), rest], -1)
 
     def initial_state(
         self,
@@ -94,12 +125,11 @@ class SelfModulatedNetwork(FastWeightNetwork):
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: observation (..., B, D) to output (..., B, K); one change of the fast weights at its end."""
         fast = self._open(state)
-        encode, cell, decode = self.encode, self.cell, self.decode
+        cell, decode = self.cell, self.decode
         memory = state.get("memory")
         observation = percept.expand(*state["hidden"].shape[:-1], -1)  # a population sees the same
 
-        pre_encode = with_ones(observation, ones=1)  # (..., B, D+1)
-        embedding = apply_layer("encode", encode, fast, pre_encode).relu()  # (..., B, H)
+        pre_encode, embedding = self._embed(observation, fast)  # (..., B, D+1), (..., B, H)
         pre_cell = with_ones(embedding, state["hidden"], ones=2)  # (..., B, 2H+2)
         activation = self.cell_type.activate(apply_layer("cell", cell, fast, pre_cell), memory)
         hidden, normalised = self._normalise(activation.hidden)

@@ -114,10 +114,16 @@ class Backprop(Searcher):
         """The agent after the last update."""
         return copy.deepcopy(self._agent).requires_grad_(False)
 
+    def _buffers(self) -> list[tuple[str, torch.Tensor]]:
+        """What training changes besides parameters, such as running averages of a batch normalisation."""
+        kept = self._agent.state_dict().keys()
+        return [(name, value) for name, value in self._agent.named_buffers() if name in kept]
+
     def state_dict(self) -> dict[str, Any]:
-        """Searched parameters, the optimizer's moments and the generator of the episodes."""
+        """Searched parameters, buffers, the optimizer's moments and the generator of the episodes."""
         return super().state_dict() | {
             "parameters": {name: value.detach().clone() for name, value in self._parameters.items()},
+            "buffers": {name: value.clone() for name, value in self._buffers()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()["state"]),
             "generator": self.generator.get_state(),
         }
@@ -129,6 +135,9 @@ class Backprop(Searcher):
             for name, parameter in self._parameters.items():
                 _check_shape(name, state["parameters"][name], parameter)
                 parameter.copy_(state["parameters"][name])
+            for name, buffer in self._buffers():
+                _check_shape(name, state["buffers"][name], buffer)
+                buffer.copy_(state["buffers"][name])
         self._load_optimizer(state["optimizer"])
         self.generator.set_state(state["generator"])
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from agents import CELLS, NETWORKS, RULES
+from agents import CELLS, FRONT_ENDS, NETWORKS, RULES
 from evolution import PRESETS, SEARCHERS, RunSettings, load_run
 from evolution.cli import COMMANDS, main
 from plastic_envs.data import DATA
@@ -53,7 +53,7 @@ def test_list(capsys):
     names = json.loads(capsys.readouterr().out)
     registries = {
         "tasks": TASKS, "data sets": DATA, "rules": RULES, "networks": NETWORKS, "cells": CELLS, "searchers": SEARCHERS,
-        "presets": PRESETS,
+        "front ends": FRONT_ENDS, "presets": PRESETS,
     }  # fmt: skip
     assert {kind: set(rows) for kind, rows in names.items()} == {kind: set(rows) for kind, rows in registries.items()}
     assert all(isinstance(summary, str) and summary for rows in names.values() for summary in rows.values())
@@ -81,7 +81,7 @@ def test_list_tells_all_about_a_name(name, told, capsys):
 
 
 def test_every_name_can_be_described(capsys):
-    for registry in (TASKS, DATA, RULES, NETWORKS, CELLS, SEARCHERS):
+    for registry in (TASKS, DATA, RULES, NETWORKS, CELLS, FRONT_ENDS, SEARCHERS):
         for name in registry:
             assert main(["list", name]) == 0
             assert registry[name].summary in capsys.readouterr().out

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _registries() -> dict[str, Registry]:
-    from agents import CELLS, NETWORKS, RULES
+    from agents import CELLS, FRONT_ENDS, NETWORKS, RULES
     from evolution.registry import SEARCHERS
     from plastic_envs.data import DATA
     from plastic_envs.tasks import TASKS
@@ -51,6 +51,7 @@ def _registries() -> dict[str, Registry]:
         "rules": RULES,
         "networks": NETWORKS,
         "cells": CELLS,
+        "front ends": FRONT_ENDS,
         "searchers": SEARCHERS,
     }
 

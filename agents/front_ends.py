@@ -1,0 +1,182 @@
+"""Convolutional front ends by name: from an image to features, before a plastic network; a class and a row each."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import Registry, Row, construct
+
+FRONT_ENDS = Registry(
+    "front end",
+    {
+        "strided": Row("agents.front_ends:Strided", "four 3×3 convolutions with stride 2, and tanh (Miconi)"),
+        "conv4": Row("agents.front_ends:Conv4", "four blocks of convolution, batch normalisation, ReLU and pooling"),
+        "resnet12": Row("agents.front_ends:ResNet12", "four residual blocks of three convolutions, pooled globally"),
+    },
+)
+
+
+class FrontEnd(nn.Module):
+    """From images (N, C, H, W) to features (N, `features`); it has no plasticity.
+
+    One of your own is made as `Name(image_shape)` and goes by `module:Name`.
+
+    Args:
+        image_shape: (C, H, W).
+    """
+
+    features: int
+    image_shape: tuple[int, int, int]
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation of an agent that lives many times at once.
+
+    While its parameters are trained by gradients the statistics are those of all images of a rollout, and running
+    averages of them are kept. Everywhere else, in evaluations, single steps and populations, the averages count, so
+    that what an agent does with an image does not depend on the other images.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        trained = torch.is_grad_enabled() and self.weight.requires_grad
+        if trained and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, trained, self.momentum or 0.1, self.eps
+        )
+
+
+class Strided(FrontEnd):
+    """Four convolutions 3×3 with stride 2 and without padding, tanh after each: 31×31 pixels to 64 features.
+
+    Source: Miconi, Clune and Stanley 2018, "Differentiable plasticity: training plastic neural networks with
+    backpropagation", section 4.4.
+
+    Raises:
+        UsageError: the images have fewer than 31 pixels a side.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], channels: int = 64) -> None:
+        super().__init__()
+        check_side("strided", image_shape, 31)
+        sides: tuple[int, ...] = image_shape[1:]
+        for _ in range(4):
+            sides = tuple((side - 3) // 2 + 1 for side in sides)
+        widths = [image_shape[0], *[channels] * 4]
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2) for a, b in pairwise(widths))
+        self.features = channels * sides[0] * sides[1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features (N, F)."""
+        for convolution in self.convolutions:
+            image = convolution(image).tanh()
+        return image.flatten(1)
+
+
+class Conv4(FrontEnd):
+    """Four blocks of a 3×3 convolution to 64 channels, batch normalisation, ReLU, and 2×2 maximum pooling.
+
+    Images too small for that are pooled as often as they can be: of the 8×8 digits 64 features are left, of 31×31
+    pixels 64, of 84×84 1,600.
+
+    Source: Vinyals et al. 2016, "Matching networks for one shot learning", section 4.1.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], channels: int = 64) -> None:
+        super().__init__()
+        widths = [image_shape[0], *[channels] * 4]
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(Norm(channels) for _ in range(4))
+        sides: tuple[int, ...] = image_shape[1:]
+        for _ in range(4):
+            sides = tuple(side // 2 for side in sides) if min(sides) >= 2 else sides
+        self.features = channels * sides[0] * sides[1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features (N, F)."""
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            image = norm(convolution(image)).relu()
+            if min(image.shape[-2:]) >= 2:
+                image = functional.max_pool2d(image, 2)
+        return image.flatten(1)
+
+
+class ResNet12(FrontEnd):
+    """Four residual blocks of three 3×3 convolutions with 64, 160, 320 and 640 channels, and a mean over the pixels.
+
+    Source: Lee et al. 2019, "Meta-learning with differentiable convex optimization", section 4.1, without DropBlock.
+
+    Raises:
+        UsageError: the images have fewer than 16 pixels a side.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        check_side("resnet12", image_shape, 16)
+        widths = [image_shape[0], 64, 160, 320, 640]
+        self.blocks = nn.ModuleList(_Residual(a, b) for a, b in pairwise(widths))
+        self.features = widths[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features (N, 640)."""
+        for block in self.blocks:
+            image = block(image)
+        return image.mean((-2, -1))
+
+
+class _Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        widths = [inputs, *[outputs] * 3]
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(Norm(outputs) for _ in range(3))
+        self.shortcut, self.shortcut_norm = nn.Conv2d(inputs, outputs, 1, bias=False), Norm(outputs)
+
+    def forward(self, image: Tensor) -> Tensor:
+        found = image
+        for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            found = norm(convolution(found))
+            if number < 2:
+                found = functional.leaky_relu(found, 0.1)
+        total = found + self.shortcut_norm(self.shortcut(image))
+        return functional.max_pool2d(functional.leaky_relu(total, 0.1), 2)
+
+
+def check_side(name: str, image_shape: tuple[int, int, int], least: int) -> None:
+    """Refuse images that are too small.
+
+    Raises:
+        UsageError: a side has fewer than `least` pixels.
+    """
+    if min(image_shape[1:]) < least:
+        height, width = image_shape[1:]
+        raise UsageError(f"front end {name!r} takes images of at least {least}×{least} pixels, not {height}×{width}")
+
+
+def make_front_end(spec: str, image_shape: tuple[int, ...] | None, seed: int) -> FrontEnd:
+    """A front end by name, with weights as torch draws them, from a seed.
+
+    Args:
+        spec: a name of `FRONT_ENDS` or `module:Name`.
+        image_shape: (H, W) or (C, H, W); None if the observation begins with no image.
+        seed: of the weights.
+
+    Raises:
+        UsageError: there is no image, it is too small, or the name is unknown.
+    """
+    if image_shape is None:
+        raise UsageError(
+            f"front_end={spec} needs observations that begin with an image: a slice named 'image', or image_shape"
+        )
+    whole: Any = (1, *image_shape) if len(image_shape) == 2 else tuple(image_shape)
+    make = FRONT_ENDS.load_class(spec, nn.Module)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: FrontEnd = construct("front end", spec, make, {"image_shape": whole})
+    made.image_shape = whole
+    return made

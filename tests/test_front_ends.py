@@ -1,0 +1,203 @@
+"""Convolutional front ends: what torch's own layers give, one mathematics in every form, safe files."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import agents
+from agents.front_ends import Conv4, FrontEnd, Norm, ResNet12, Strided
+from evolution import RunSettings, make_searcher, train
+from plastic_envs.errors import UsageError
+from plastic_envs.supervised import SupervisedTask
+from plastic_envs.tasks import make_task
+
+TASK = make_task("FewShotImageClassification,n_way=3")
+NETWORKS = [
+    ("self-modulated", "hebbian", {"hidden": 9}),
+    ("self-modulated", "gradient", {"hidden": 9, "cell": "lstm"}),
+    ("plastic-head", "decaying-hebb", {}),
+    ("plastic-rnn", "oja", {"hidden": 9}),
+]
+
+
+class Corners(FrontEnd):
+    """A user's own: the four corners of an image times a number."""
+
+    features = 4
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.gain * image[:, 0, :: image.shape[2] - 1, :: image.shape[3] - 1].flatten(1)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def make(network: str, rule: str, options: dict[str, Any], front_end: str = "conv4") -> agents.Agent:
+    return agents.make_for(TASK, network=network, rule=rule, front_end=front_end, seed=1, **options)
+
+
+def trained_a_little(agent: agents.Agent, task: SupervisedTask = TASK) -> agents.Agent:
+    """With running averages that are not those of the start."""
+    searcher = make_searcher("backprop,batch_size=4", task, agent, seed=0)
+    for _ in range(3):
+        searcher.step()
+    return searcher.agent()
+
+
+def test_strided_is_four_convolutions_and_tanh() -> None:
+    front_end = Strided((1, 31, 31))
+    layers = [layer for convolution in front_end.convolutions for layer in (convolution, nn.Tanh())]
+    image = torch.rand(3, 1, 31, 31)
+    assert front_end.features == 64
+    torch.testing.assert_close(front_end(image), nn.Sequential(*layers)(image).flatten(1))
+
+
+@pytest.mark.parametrize(("side", "features"), [(84, 1600), (31, 64), (32, 256), (8, 64)])
+def test_conv4_is_four_blocks(side: int, features: int) -> None:
+    front_end = Conv4((3, side, side))
+    assert front_end.features == features
+    image = torch.rand(5, 3, side, side)
+    expected = image
+    for convolution, norm in zip(front_end.convolutions, front_end.norms, strict=True):
+        plain = nn.BatchNorm2d(64)
+        plain.load_state_dict(norm.state_dict())
+        block = nn.Sequential(convolution, plain, nn.ReLU(), *([nn.MaxPool2d(2)] if expected.shape[-1] > 1 else []))
+        expected = block(expected)
+    torch.testing.assert_close(front_end(image), expected.flatten(1))
+
+
+def test_resnet12_has_the_usual_size() -> None:
+    front_end = ResNet12((3, 84, 84))
+    assert front_end(torch.rand(2, 3, 32, 32)).shape == (2, 640)
+    assert sum(value.numel() for value in front_end.parameters()) == 12_424_320
+
+
+def test_norm_keeps_running_averages_only_while_it_is_trained() -> None:
+    norm, plain = Norm(2), nn.BatchNorm2d(2)
+    image = torch.randn(6, 2, 3, 3) + 1
+    torch.testing.assert_close(norm(image), plain(image))
+    torch.testing.assert_close(norm.running_mean, plain.running_mean)
+    before = norm.running_var.clone()
+    with torch.no_grad():
+        torch.testing.assert_close(norm(image), plain.eval()(image))
+    norm.requires_grad_(False)
+    torch.testing.assert_close(norm(image), plain(image))
+    assert torch.equal(norm.running_var, before)
+
+
+@pytest.mark.parametrize(("network", "rule", "options"), NETWORKS)
+@pytest.mark.parametrize("front_end", ["conv4", "tests.test_front_ends:Corners"])
+def test_rollout_equals_single_steps_and_a_population(
+    network: str, rule: str, options: dict[str, Any], front_end: str
+) -> None:
+    agent = trained_a_little(make(network, rule, options, front_end))
+    episode = TASK.sample(3, generator())
+    state, outputs = None, []
+    for observation in episode.inputs:
+        output, state = agent(observation, state)
+        outputs.append(output)
+    result = agents.rollout(agent, TASK, 3, generator(), episode=episode)
+    torch.testing.assert_close(result.outputs, torch.stack(outputs), rtol=1e-4, atol=1e-5)
+    values = {name: torch.stack([value, value * 0.9]) for name, value in agent.named_parameters()}
+    some = {name: value for name, value in values.items() if not name.startswith("front_end.")}
+    for parameters in (some, values):
+        with torch.no_grad():
+            both = agents.rollout(agent, TASK, 3, generator(), episode=episode, parameters=parameters)
+            second = {name: value[1] for name, value in parameters.items()}
+            alone = agents.rollout(agent, TASK, 3, generator(), episode=episode, parameters=second)
+        torch.testing.assert_close(both.outputs[0], result.outputs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(both.outputs[1], alone.outputs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_front_end_that_all_share_sees_each_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make("plastic-head", "decaying-hebb", {})
+    seen: list[int] = []
+    honest = Conv4.forward
+    monkeypatch.setattr(Conv4, "forward", lambda self, image: (seen.append(len(image)), honest(self, image))[1])
+    head = {"head.weight": torch.randn(50, *agent.get_parameter("head.weight").shape)}
+    with torch.no_grad():
+        agents.rollout(agent, TASK, 3, generator(), parameters=head)
+    assert seen == [TASK.horizon * 3]
+
+
+@pytest.mark.parametrize(("network", "rule", "options"), NETWORKS)
+def test_gradients_reach_the_front_end(network: str, rule: str, options: dict[str, Any]) -> None:
+    agent = make(network, rule, options)
+    if network == "plastic-head":
+        agent.get_parameter("head.plasticity").data.fill_(1.0)
+    agents.rollout(agent, TASK, 4, generator()).loss.mean().backward()
+    for name, value in agent.named_parameters():
+        if name.startswith("front_end."):
+            assert value.grad is not None, name
+            assert value.grad.any(), name
+
+
+def test_rectified_features_and_the_label_take_the_place_of_the_encoding_layer() -> None:
+    agent = make("self-modulated", "hebbian", {"hidden": 9}, "tests.test_front_ends:Corners")
+    assert list(agent.layers()) == ["cell", "decode"]
+    observation = TASK.sample(2, generator()).inputs[0]
+    record: dict[str, Tensor] = {}
+    agent(observation, None, record)
+    image = observation[:, :64].view(2, 8, 8)
+    corners = 2 * image[:, ::7, ::7].flatten(1)
+    weight = agent.encode.weight
+    torch.testing.assert_close(record["embedding"][:, :6], (corners @ weight[:4] + weight[4]).relu())
+    torch.testing.assert_close(record["embedding"][:, 6:], observation[:, 64:])
+
+
+def test_agents_are_saved_with_their_running_averages(tmp_path: Any) -> None:
+    agent = trained_a_little(make("plastic-head", "oja", {}))
+    agents.save(agent, tmp_path)
+    again = agents.load(tmp_path)
+    observation = TASK.sample(2, generator()).inputs[0]
+    with torch.no_grad():
+        assert torch.equal(again(observation)[0], agent(observation)[0])
+    agents.save(make("plastic-head", "oja", {}, "tests.test_front_ends:Corners"), tmp_path)
+    with pytest.raises(UsageError, match=r"--trust tests\.test_front_ends:Corners"):
+        agents.load(tmp_path)
+
+
+def test_interrupted_training_goes_on_with_the_same_averages(tmp_path: Any) -> None:
+    run = RunSettings(
+        "FewShotImageClassification,n_way=3", rule="decaying-hebb", network="plastic-head",
+        searcher="backprop,batch_size=4", budget=40, evals=2, eval_episodes=20, agent_options={"front_end": "conv4"},
+    )  # fmt: skip
+    whole = train(run, tmp_path / "whole")
+    begun = 0
+
+    def stop(_: Any) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, tmp_path / "part", progress=stop)
+    again = train(run, tmp_path / "part", resume=True)
+    assert again.metric == whole.metric
+    contents = [(tmp_path / name / "agent.safetensors").read_bytes() for name in ("whole", "part")]
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "sentence"),
+    [
+        ("CueReward", {"front_end": "conv4"}, "needs observations that begin with an image"),
+        (TASK, {"front_end": "strided"}, "images of at least 31×31 pixels, not 8×8"),
+        (TASK, {"front_end": "resnet12"}, "images of at least 16×16"),
+        (TASK, {"front_end": "conv5"}, "unknown front end 'conv5'"),
+        (TASK, {"front_end": "conv4", "hidden": 3}, r"hidden \(with a front end\) must be an integer of at least 4"),
+        (TASK, {"front_end": "conv4", "network": "feedback", "rule": "pool"}, "unknown option 'front_end'"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(task: Any, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        agents.make_for(make_task(task) if isinstance(task, str) else task, **options)
