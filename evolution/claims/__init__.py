@@ -64,9 +64,29 @@ CLAIMS = Registry(
             "evolution.claims.allele_flow:allele_flow",
             "selection on allele frequencies follows gradient descent (Cristian, appendix C)",
         ),
+        "11": Row(
+            "evolution.claims.one_shot:networks",
+            "plastic networks learn one-shot image classification end to end (Duan)",
+        ),
+        "12": Row(
+            "evolution.claims.internal_rate:internal_rate",
+            "the learning rate that networks set themselves differs between storing and recalling (Duan)",
+        ),
         "13": Row(
             "evolution.claims.random_feedback:random_feedback",
             "a pool of local terms makes up for random feedback (Shervani-Tabar and Rosenbaum)",
+        ),
+        "15": Row(
+            "evolution.claims.pattern_memory:pattern_memory",
+            "plastic networks store and complete patterns, where others hardly learn to (Miconi)",
+        ),
+        "16": Row(
+            "evolution.claims.image_memory:image_memory",
+            "plastic networks complete natural images never seen in training (Miconi)",
+        ),
+        "17": Row(
+            "evolution.claims.one_shot:head",
+            "a plastic last layer classifies new characters after one look at each (Miconi)",
         ),
     },
 )

@@ -11,7 +11,7 @@ from evolution.claims.finding import Value
 from evolution.evaluation import evaluate
 from evolution.searcher import Diverged, make_searcher
 from evolution.seeding import derive_seed
-from evolution.statistics import Interval, difference_interval, mean_interval
+from evolution.statistics import difference_interval, mean_interval
 from plastic_envs.task import Task
 
 if TYPE_CHECKING:
@@ -52,9 +52,12 @@ class Curve:
         """The metric at the end of the budget."""
         return self.metric[-1]
 
-    def first_below(self, bound: float) -> int | None:
-        """The episodes after which the metric was first below a bound; None if it never was."""
-        return next((n for n, value in zip(self.episodes, self.metric, strict=True) if value < bound), None)
+    def first_beyond(self, bound: float, *, higher: bool) -> int | None:
+        """The episodes after which the metric was first better than a bound; None if it never was."""
+        for n, value in zip(self.episodes, self.metric, strict=True):
+            if value > bound if higher else value < bound:
+                return n
+        return None
 
 
 def learn(learner: Learner, task: Task, budget: int, *, seed: int, evals: int, eval_episodes: int) -> Curve:
@@ -86,56 +89,103 @@ def learn(learner: Learner, task: Task, budget: int, *, seed: int, evals: int, e
     return Curve(tuple(episodes), tuple(metric), seconds, searcher.n_searched, searcher.agent())
 
 
-def learn_all(
-    learners: Mapping[str, Learner], task: Task, budget: int, *, seeds: Sequence[int], evals: int, eval_episodes: int
-) -> dict[str, list[Curve]]:
-    """Train every kind of agent with every seed, one after the other."""
-    return {
-        name: [learn(learner, task, budget, seed=seed, evals=evals, eval_episodes=eval_episodes) for seed in seeds]
-        for name, learner in learners.items()
-    }
-
-
 def _metric(agent: Agent, task: Task, episodes: int) -> float:
     return evaluate(agent, task, episodes, references=False).metric
 
 
-def final_interval(curves: Sequence[Curve]) -> Interval:
-    """Student-t over seeds of the metric at the end."""
-    return mean_interval([curve.final for curve in curves])
+@dataclass(frozen=True)
+class Contest:
+    """Agents of several kinds on one task and budget, and which of them a claim is about.
 
+    Attributes:
+        task: What they learn.
+        learners: By name.
+        ours: The names of those that are claimed to be better than every other.
+        budget: Episodes each is trained on.
+        seeds: How many of each.
+        evals: Evaluations over the budget.
+        eval_episodes: Held-out episodes of each.
+        bound: A metric that a run's first evaluation to reach it is noted for.
+    """
 
-def is_better(ours: Sequence[Curve], theirs: Sequence[Curve], *, higher: bool) -> bool:
-    """Whether the one's final metric is better by more than the 95% interval of the difference (Welch)."""
-    sign = 1 if higher else -1
-    lead = difference_interval([sign * one.final for one in ours], [sign * one.final for one in theirs])
-    return lead.low is not None and lead.low > 0
+    task: Task
+    learners: Mapping[str, Learner]
+    ours: Sequence[str]
+    budget: int
+    seeds: int
+    evals: int
+    eval_episodes: int
+    bound: float
 
+    def run(self, root: int) -> dict[str, list[Curve]]:
+        """Train all, each with its seeds, one after the other."""
+        return {
+            name: [
+                learn(learner, self.task, self.budget, seed=root * 1000 + seed, evals=self.evals,
+                      eval_episodes=self.eval_episodes)
+                for seed in range(self.seeds)
+            ]
+            for name, learner in self.learners.items()
+        }  # fmt: skip
 
-def row(name: str, curves: Sequence[Curve], bound: float) -> dict[str, Value]:
-    """A line of a table: the final metric with its interval, and how long it took to get below a bound."""
-    interval = final_interval(curves)
-    reached = [curve.first_below(bound) for curve in curves]
-    return {
-        "agent": name,
-        "parameters": curves[0].parameters,
-        "final": interval.mean,
-        "± half width": interval.half_width or 0.0,
-        "seeds": len(curves),
-        f"seeds below {bound:g}": sum(n is not None for n in reached),
-        f"episodes to {bound:g}": max((n for n in reached if n is not None), default=0) if None not in reached else "-",
-        "episodes": curves[0].episodes[-1],
-        "processor seconds": sum(curve.seconds for curve in curves) / len(curves),
-    }
+    def beaten(self, table: Mapping[str, Sequence[Curve]], name: str) -> list[str]:
+        """The others that one is better than by more than the 95% interval of the difference (Welch)."""
+        sign = 1 if self.task.higher_is_better else -1
+        found = []
+        for other in table.keys() - set(self.ours):
+            mine, its = ([sign * curve.final for curve in table[one]] for one in (name, other))
+            lead = difference_interval(mine, its)
+            if lead.low is not None and lead.low > 0:
+                found.append(other)
+        return found
 
+    def wins(self, table: Mapping[str, Sequence[Curve]], name: str) -> bool:
+        """Whether one is better than all that are not ours."""
+        return set(self.beaten(table, name)) == table.keys() - set(self.ours)
 
-def draw_curves(axes: "Axes", table: Mapping[str, Sequence[Curve]], ylabel: str) -> None:
-    """Every seed's learning curve, a colour for each kind of agent."""
-    for number, (name, curves) in enumerate(table.items()):
-        for index, curve in enumerate(curves):
-            label = name if index == 0 else None
-            axes.plot(curve.episodes, curve.metric, color=f"C{number}", alpha=0.8, lw=1.4, label=label)
-    axes.set_xlabel("episodes")
-    axes.set_ylabel(ylabel)
-    axes.set_ylim(bottom=0)
-    axes.legend()
+    def rows(self, table: Mapping[str, Sequence[Curve]]) -> list[dict[str, Value]]:
+        """A line for each kind of agent, and one for each reference predictor."""
+        metric = self.task.metric_kind
+        rows = [self._row(name, curves) for name, curves in table.items()]
+        references = evaluate(next(iter(table.values()))[0].agent, self.task, self.eval_episodes).references
+        blank: dict[str, Value] = dict.fromkeys(rows[0], "-")
+        return rows + [{**blank, "agent": f"({name})", metric: value} for name, value in references.items()]
+
+    def _row(self, name: str, curves: Sequence[Curve]) -> dict[str, Value]:
+        interval = mean_interval([curve.final for curve in curves])
+        higher = self.task.higher_is_better
+        reached = [curve.first_beyond(self.bound, higher=higher) for curve in curves]
+        return {
+            "agent": name,
+            self.task.metric_kind: interval.mean,
+            "± half width": interval.half_width or 0.0,
+            "seeds": len(curves),
+            "parameters": curves[0].parameters,
+            "episodes": curves[0].episodes[-1],
+            f"to {self.bound:g}": "-" if None in reached else max(n for n in reached if n is not None),
+            "processor s": sum(curve.seconds for curve in curves) / len(curves),
+        }
+
+    def verdict(self, table: Mapping[str, Sequence[Curve]]) -> str:
+        """Who is better than whom, in words."""
+        parts = []
+        for name in self.ours:
+            won = self.beaten(table, name)
+            lost = sorted(table.keys() - set(self.ours) - set(won))
+            interval = mean_interval([curve.final for curve in table[name]])
+            parts.append(
+                f"{name} at {interval.mean:.3g} ± {interval.half_width or 0:.2g} is better than "
+                f"{', '.join(sorted(won)) or 'none'}" + (f", not than {', '.join(lost)}" if lost else "")
+            )
+        return "; ".join(parts)
+
+    def draw(self, table: Mapping[str, Sequence[Curve]], axes: "Axes") -> None:
+        """Every seed's learning curve, a colour for each kind of agent."""
+        for number, (name, curves) in enumerate(table.items()):
+            for index, curve in enumerate(curves):
+                label = name if index == 0 else None
+                axes.plot(curve.episodes, curve.metric, color=f"C{number}", alpha=0.8, lw=1.4, label=label)
+        axes.set_xlabel("episodes")
+        axes.set_ylabel(f"{self.task.metric_kind} on held-out episodes")
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=8)
