@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from agents.agent import State
+from agents.distinct_pairs import DistinctPairs
 from agents.fast_network import FastWeightNetwork, apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import PlasticRNNOptions
@@ -87,6 +88,8 @@ class PlasticRNN(FastWeightNetwork):
         fast = self._open(state)
         summed = apply_layer("recurrent", self.recurrent, fast, before)
         hidden = self._activate(percept, summed)
+        if isinstance(fast, DistinctPairs) and not self._slope(percept, hidden).any():
+            hidden = hidden.detach()
         new: State = {"hidden": hidden}
         if fast is not None:
             pres, posts = {"recurrent": before}, {"recurrent": hidden}
@@ -105,3 +108,11 @@ class PlasticRNN(FastWeightNetwork):
         if self.options.input == "add":
             return (driven + summed).tanh()
         return torch.where(driven != 0, driven, summed.tanh())
+
+    def _slope(self, observation: Tensor, hidden: Tensor) -> Tensor:
+        """The derivative of the new activity by what the units send each other (..., B, N): 0 where they saturate."""
+        slope = 1 - hidden.square()
+        if self.options.input != "clamp":
+            return slope
+        driven = torch.nn.functional.pad(observation, (0, self.units - self.observation_size))
+        return slope.masked_fill(driven != 0, 0)
