@@ -20,8 +20,8 @@ from agents.distinct_pairs_nodes import Chunk, Fold, Open, Products, Read, Remem
 from agents.layers import PlasticLinear
 from agents.rules.base import Outer
 
-CHUNK = 12
-"""Pairs to a chunk, as measured with 1001 units and 4 episodes; it hardly matters between 8 and 20."""
+CHUNK = 20
+"""Pairs to a chunk, as measured with 1001 units and 4 episodes; it hardly matters between 16 and 24."""
 
 
 class DistinctPairs:
@@ -89,7 +89,9 @@ class _Layer:
             self._scales = torch.cat([scales[:-1], scales[-1:] + rate])
             return
         if self._chunk.length == self._rows:
-            self._begin(self.fold())
+            start = self.fold()
+            self._chunk.rest()
+            self._begin(start)
         self._token = Remember.run(self._token, *pair, self._chunk)
         self._scales = torch.cat([self._scales * keep, rate.expand(1, self._batch_size)])
         self._last = pair if fixed else None
