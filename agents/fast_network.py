@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
+from agents.distinct_pairs import DistinctPairs
 from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, FastWeights, TraceFastWeights, dense
 from agents.front_ends import make_front_end
@@ -33,6 +34,9 @@ class FastWeightNetwork(Agent):
     fan_out: nn.ModuleDict | None
     keeps_trace: ClassVar[bool] = False
     """Whether the public state holds F for every rule; otherwise it holds Λ∘F where the rule does not need F itself."""
+
+    pairs_from: ClassVar[int] = 50_000
+    """Fast weights, of all layers and episodes, from which rollouts keep them as distinct pairs."""
 
     def __init__(
         self,
@@ -119,6 +123,8 @@ class FastWeightNetwork(Agent):
             return {}
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
+        if steps is not None and self._may_keep_pairs(batch_shape):
+            return {"fast": DistinctPairs(self.layers(), batch_shape[0])}
 
         def zeros() -> dict[str, Tensor]:
             return {
@@ -144,12 +150,19 @@ class FastWeightNetwork(Agent):
         }
         return fastest[rule.decay] <= 0.4
 
+    def _may_keep_pairs(self, batch_shape: tuple[int, ...]) -> bool:
+        """Whether F, where the state holds it, can be kept as distinct pairs, and whether that is cheaper."""
+        allowed = self.keeps_trace and self.rule.rank_one and self.rule.bound is None and not self.options.retroactive
+        if not allowed or len(batch_shape) > 1:
+            return False
+        return batch_shape[0] * sum(layer.weight.numel() for layer in self.layers().values()) >= self.pairs_from
+
     def close_state(self, state: State) -> State:
         """Fast weights as one matrix per layer and episode."""
         fast = state.get("fast")
-        return state | {"fast": fast.dense()} if isinstance(fast, FastHistory) else state
+        return state | {"fast": fast.dense()} if isinstance(fast, FastHistory | DistinctPairs) else state
 
-    def _open(self, state: State) -> FastWeights | None:
+    def _open(self, state: State) -> FastWeights | DistinctPairs | None:
         """The fast weights of a state, to be read and written."""
         if not self.plastic:
             return None
@@ -169,7 +182,7 @@ class FastWeightNetwork(Agent):
 
     def _learn(
         self,
-        fast: FastWeights,
+        fast: FastWeights | DistinctPairs,
         state: State,
         pres: Mapping[str, Tensor],
         posts: Mapping[str, Tensor],
@@ -215,7 +228,7 @@ class FastWeightNetwork(Agent):
 
     def _changes(
         self,
-        fast: FastWeights,
+        fast: FastWeights | DistinctPairs,
         pres: Mapping[str, Tensor],
         posts: Mapping[str, Tensor],
         errors: Mapping[str, Tensor],
@@ -257,8 +270,10 @@ class FastWeightNetwork(Agent):
             )
         return spread
 
-    def _public(self, fast: FastWeights, name: str) -> Tensor:
+    def _public(self, fast: FastWeights | DistinctPairs, name: str) -> Tensor:
         """A layer's fast weights as the public state holds them."""
+        if isinstance(fast, DistinctPairs):
+            return fast.trace(name)
         return fast.matrices[name] if isinstance(fast, DenseFastWeights) else fast.matrix(name)
 
 
@@ -270,12 +285,14 @@ def _gather(
     return {name: keep * traces[name] + gain * dense(change) for name, change in changes.items()}
 
 
-def _weight(layer: PlasticLinear, fast: FastWeights, name: str) -> Tensor:
+def _weight(layer: PlasticLinear, fast: FastWeights | DistinctPairs, name: str) -> Tensor:
     """W + Λ∘F."""
     return layer.weight.unsqueeze(-3) + fast.matrix(name)
 
 
-def apply_layer(name: str, layer: PlasticLinear, fast: FastWeights | None, pre: Tensor) -> Tensor:
+def apply_layer(name: str, layer: PlasticLinear, fast: FastWeights | DistinctPairs | None, pre: Tensor) -> Tensor:
     """The product pre (W + Λ∘F)."""
+    if isinstance(fast, DistinctPairs):
+        return fast.multiply(name, pre)
     slow = pre @ layer.weight
     return slow if fast is None else fast.read(name, pre, slow)

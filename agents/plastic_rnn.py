@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from agents.agent import State
+from agents.distinct_pairs import DistinctPairs
 from agents.fast_network import FastWeightNetwork, apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import PlasticRNNOptions
@@ -93,7 +94,7 @@ class PlasticRNN(FastWeightNetwork):
         before = state["hidden"]  # (..., B, N)
         fast = self._open(state)
         summed = apply_layer("recurrent", self.recurrent, fast, before)
-        hidden = self._activate(percept, summed)
+        hidden = self._activate(percept, summed, prune=isinstance(fast, DistinctPairs))
         new: State = {"hidden": hidden}
         if fast is not None:
             pres, posts = {"recurrent": before}, {"recurrent": hidden}
@@ -104,11 +105,16 @@ class PlasticRNN(FastWeightNetwork):
             return with_ones(hidden, ones=1) @ self.decode.weight, new
         return hidden[..., : self.output_size], new
 
-    def _activate(self, observation: Tensor, summed: Tensor) -> Tensor:
-        """The new activity from an observation (..., B, D) and what the units send each other (..., B, N)."""
+    def _activate(self, observation: Tensor, summed: Tensor, *, prune: bool) -> Tensor:
+        """The new activity from an observation (..., B, D) and what the units send each other (..., B, N).
+
+        With `prune`, an activity with exactly zero derivatives by `summed` in all units does not depend on it at all.
+        """
         if self.encode is not None:
-            return (with_ones(observation, ones=1) @ self.encode.weight + summed).tanh()
-        driven = torch.nn.functional.pad(observation, (0, self.units - self.perceived))
-        if self.options.input == "add":
-            return (driven + summed).tanh()
-        return torch.where(driven != 0, driven, summed.tanh())
+            drive = with_ones(observation, ones=1) @ self.encode.weight
+        else:
+            drive = torch.nn.functional.pad(observation, (0, self.units - self.perceived))
+        if self.options.input == "clamp":
+            return drive if prune and drive.all() else torch.where(drive != 0, drive, summed.tanh())
+        hidden = (drive + summed).tanh()
+        return hidden.detach() if prune and not (1 - hidden.square()).any() else hidden

@@ -1,0 +1,103 @@
+"""Fast weights of large networks: distinct pairs of activities instead of one matrix per episode and step.
+
+Rank-one rules without bounds give F_t = c_t0 S + Σ_s c_ts pre_s ⊗ post_s, with S the matrix at the start of the current
+chunk and c products of rates and decays, which are small tensors. A product with it needs no matrix,
+y (Λ∘F) = c_0 y (Λ∘S) + Σ_s c_s ((y∘pre_s) Λ)∘post_s. When a chunk is full, it is folded into S: as in
+`agents.fast_history`, but with F itself in place of Λ∘F, and c in place of a common scale, so that decays may be 1.
+
+Two things make it cheap where inputs are held for several steps and saturate the units. A pair that is the same as the
+one before in all episodes is not remembered again: c_s grows. And products of a query that is the same as the one
+before are there already. A pair is merged only if no gradient flows into it, so gradients are exact; the network
+detaches a state where the derivatives of all its units are 0, see `PlasticRNN`.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from agents.distinct_pairs_nodes import Chunk, Fold, Open, Products, Read, Remember
+from agents.layers import PlasticLinear
+from agents.rules.base import Outer
+
+CHUNK = 20
+"""Pairs to a chunk, as measured with 1001 units and 4 episodes; it hardly matters between 16 and 24."""
+
+
+class DistinctPairs:
+    """The fast weights of all layers during a rollout (see the module's text), all zero at the start."""
+
+    def __init__(self, layers: Mapping[str, PlasticLinear], batch_size: int, chunk: int = CHUNK) -> None:
+        self._layers = {name: _Layer(layer, batch_size, chunk) for name, layer in layers.items()}
+
+    def multiply(self, layer: str, pre: Tensor) -> Tensor:
+        """The product pre (W + Λ∘F): (B, n) to (B, m)."""
+        return self._layers[layer].multiply(pre)
+
+    def read_back(self, layer: str, post: Tensor, rows: int, slow: Tensor) -> Tensor:
+        """The sum slow + post (Λ∘F)ᵀ over the first `rows` inputs."""
+        return slow + (self.matrix(layer)[..., :rows, :] @ post.unsqueeze(-1)).squeeze(-1)
+
+    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+        """Remember the step's pairs; rate and decay are (B,)."""
+        for name, change in changes.items():
+            assert isinstance(change, Outer)
+            self._layers[name].write(change, rate, 1 - decay)
+
+    def matrix(self, layer: str) -> Tensor:
+        """Λ∘F (B, n, m), formed anew."""
+        return self._layers[layer].plasticity * self.trace(layer)
+
+    def trace(self, layer: str) -> Tensor:
+        """F itself (B, n, m), formed anew."""
+        return self._layers[layer].fold()
+
+    def dense(self) -> dict[str, Tensor]:
+        """F of all layers: the public form."""
+        return {name: self.trace(name) for name in self._layers}
+
+
+class _Layer:
+    """One layer's current chunk, with the scales c (1 + t, B) of its first matrix and of its pairs."""
+
+    def __init__(self, layer: PlasticLinear, batch_size: int, rows: int) -> None:
+        assert layer.plasticity is not None
+        self._weight, self._batch_size, self._rows = layer.weight, batch_size, rows
+        self.plasticity = layer.plasticity.expand_as(layer.weight).contiguous()
+        self._begin(None)
+
+    def _begin(self, start: Tensor | None) -> None:
+        self._chunk = Chunk(self._weight, self.plasticity, start, self._batch_size, self._rows)
+        self._token: Tensor = Open.run(self._weight, self.plasticity, start, self._chunk)
+        self._scales = self._weight.new_ones(1, self._batch_size)
+        self._products: Products | None = None
+        self._last: Outer | None = None
+
+    def multiply(self, pre: Tensor) -> Tensor:
+        """The product pre (W + Λ∘F)."""
+        if self._products is None or not torch.equal(self._products.query, pre):
+            self._products = Products(self._chunk, pre)
+        total: Tensor
+        total, self._token = Read.run(self._token, pre, self._scales, self._products)
+        return total
+
+    def write(self, pair: Outer, rate: Tensor, keep: Tensor) -> None:
+        """F ← keep F + rate · pre ⊗ post."""
+        fixed = not (pair.pre.requires_grad or pair.post.requires_grad)
+        if fixed and self._last is not None and all(map(torch.equal, pair, self._last)):
+            scales = self._scales * keep
+            self._scales = torch.cat([scales[:-1], scales[-1:] + rate])
+            return
+        if self._chunk.length == self._rows:
+            start = self.fold()
+            self._chunk.rest()
+            self._begin(start)
+        self._token = Remember.run(self._token, *pair, self._chunk)
+        self._scales = torch.cat([self._scales * keep, rate.expand(1, self._batch_size)])
+        self._last = pair if fixed else None
+
+    def fold(self) -> Tensor:
+        """F as it is now."""
+        matrix: Tensor
+        matrix, self._token = Fold.run(self._token, self._scales, self._chunk)
+        return matrix
