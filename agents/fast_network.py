@@ -20,6 +20,9 @@ from agents.rules import LowRank, Outer, Rule, Signals
 from agents.rules.base import check_change
 from plastic_envs.errors import UsageError
 
+Fast = FastWeights | DistinctPairs
+"""A network's fast weights, in any of their forms."""
+
 
 class FastWeightNetwork(Agent):
     """A network whose layers use the weights W + Λ∘F: slow W and plasticity Λ are searched, F changes while it lives.
@@ -162,7 +165,7 @@ class FastWeightNetwork(Agent):
         fast = state.get("fast")
         return state | {"fast": fast.dense()} if isinstance(fast, FastHistory | DistinctPairs) else state
 
-    def _open(self, state: State) -> FastWeights | DistinctPairs | None:
+    def _open(self, state: State) -> Fast | None:
         """The fast weights of a state, to be read and written."""
         if not self.plastic:
             return None
@@ -182,7 +185,7 @@ class FastWeightNetwork(Agent):
 
     def _learn(
         self,
-        fast: FastWeights | DistinctPairs,
+        fast: Fast,
         state: State,
         pres: Mapping[str, Tensor],
         posts: Mapping[str, Tensor],
@@ -228,7 +231,7 @@ class FastWeightNetwork(Agent):
 
     def _changes(
         self,
-        fast: FastWeights | DistinctPairs,
+        fast: Fast,
         pres: Mapping[str, Tensor],
         posts: Mapping[str, Tensor],
         errors: Mapping[str, Tensor],
@@ -270,7 +273,7 @@ class FastWeightNetwork(Agent):
             )
         return spread
 
-    def _public(self, fast: FastWeights | DistinctPairs, name: str) -> Tensor:
+    def _public(self, fast: Fast, name: str) -> Tensor:
         """A layer's fast weights as the public state holds them."""
         if isinstance(fast, DistinctPairs):
             return fast.trace(name)
@@ -285,12 +288,12 @@ def _gather(
     return {name: keep * traces[name] + gain * dense(change) for name, change in changes.items()}
 
 
-def _weight(layer: PlasticLinear, fast: FastWeights | DistinctPairs, name: str) -> Tensor:
+def _weight(layer: PlasticLinear, fast: Fast, name: str) -> Tensor:
     """W + Λ∘F."""
     return layer.weight.unsqueeze(-3) + fast.matrix(name)
 
 
-def apply_layer(name: str, layer: PlasticLinear, fast: FastWeights | DistinctPairs | None, pre: Tensor) -> Tensor:
+def apply_layer(name: str, layer: PlasticLinear, fast: Fast | None, pre: Tensor) -> Tensor:
     """The product pre (W + Λ∘F)."""
     if isinstance(fast, DistinctPairs):
         return fast.multiply(name, pre)

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from agents.agent import State
 from agents.cells import CELLS, Activation, Cell
-from agents.fast_network import FastWeightNetwork, apply_layer
-from agents.fast_weights import FastWeights
+from agents.fast_network import Fast, FastWeightNetwork, apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import NetworkOptions
 from agents.rules import Rule
@@ -88,7 +87,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
         scale = 1 / math.sqrt(hidden)
         return PlasticLinear.drawn(self.front_end.features, hidden - rest, biases=1, scale=scale, generator=generator)
 
-    def _embed(self, observation: Tensor, fast: FastWeights | None) -> tuple[Tensor, Tensor]:
+    def _embed(self, observation: Tensor, fast: Fast | None) -> tuple[Tensor, Tensor]:
         """The encoding layer's input (..., B, D+1) and the embedding (..., B, H).
 
         With a front end, rectified units of the features are joined by the rest of the observation (Duan et al.).
@@ -162,7 +161,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
 
     def _errors(
         self,
-        fast: FastWeights,
+        fast: Fast,
         raw: Tensor,
         activation: Activation,
         memory: Tensor | None,
@@ -187,7 +186,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
         return {"encode": to_embedding * (embedding > 0), "cell": to_cell, "decode": to_raw}
 
 
-def _send_back(name: str, layer: PlasticLinear, fast: FastWeights, post: Tensor, rows: int) -> Tensor:
+def _send_back(name: str, layer: PlasticLinear, fast: Fast, post: Tensor, rows: int) -> Tensor:
     """Post (W + Λ∘F)ᵀ for the first `rows` inputs."""
     slow = post @ layer.weight[..., :rows, :].transpose(-1, -2)
     return fast.read_back(name, post, rows, slow)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 import agents
 from agents.distinct_pairs import DistinctPairs
-from agents.distinct_pairs_nodes import Products
 from agents.fast_network import FastWeightNetwork
 from agents.plastic_rnn import PlasticRNN
 from plastic_envs.supervised import SupervisedTask
