@@ -68,7 +68,7 @@ def make(
     made: dict[str, Any] = {}
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)
-    told = network_class.rule_arguments(observation_size, output_size, chosen) | {"seed": seed, **made}
+    told = network_class.rule_arguments(made.get("features", observation_size), output_size, chosen) | {"seed": seed}
     told = {key: value for key, value in told.items() if key in taken}
     if clash := sorted((told.keys() & of_rule.keys()) - {"seed"}):
         raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
