@@ -82,21 +82,26 @@ class RandomNetwork(Agent):
         """Weights as they were born, and for recurrent networks an activity of zero.
 
         Without `birth` weights that are redrawn are those that the agent's seed gives first. In a rollout without
-        gradients they are a copy, and are changed in place.
+        gradients they are a copy that is changed in place, beside scratch memory for the rule: asking for so much at
+        each step would take longer than the step.
 
         Raises:
             UsageError: the weights, or what a backward pass remembers of them, need more memory than there is.
         """
         in_place = steps is not None and not torch.is_grad_enabled()
-        self._check_memory("the weights", math.prod(batch_shape) * (1 if in_place else 1 + (steps or 1)))
+        self._check_memory("the weights", math.prod(batch_shape) * (3 if in_place else 1 + 4 * (steps or 0)))
         if birth is None:
             birth = self.draw_birth(batch_shape[-1], torch.Generator().manual_seed(self._seed))
         weights = {}
         for layer in self.shapes:
             born = birth[layer] if layer in birth else getattr(self.slow, layer).unsqueeze(-3)
-            born = born.expand(*batch_shape, -1, -1)
-            weights[layer] = born.clone(memory_format=torch.contiguous_format) if in_place else born
-        state: State = {"weights": weights} | ({"in_place": True} if in_place else {})
+            weights[layer] = born.expand(*batch_shape, -1, -1)
+        state: State = {"weights": weights}
+        if in_place:
+            state["weights"] = {
+                layer: value.clone(memory_format=torch.contiguous_format) for layer, value in weights.items()
+            }
+            state["scratch"] = {layer: tuple(value.new_empty(2, *value.shape)) for layer, value in weights.items()}
         if self.options.recurrent:
             state["hidden"] = weights["1"].new_zeros(*batch_shape, self.options.sizes[0])
         return state
@@ -114,7 +119,7 @@ class RandomNetwork(Agent):
             posts.append(summed if last and self.options.output == "linear" else summed.tanh())
         new = {**state, "hidden": posts[1]} if self.options.recurrent else {**state}
         if self.plastic:
-            changed = self._learn(weights, pres, posts[1:], in_place="in_place" in state)
+            changed = self._learn(weights, pres, posts[1:], state.get("scratch"))
             new["weights"] = dict(zip(weights, changed, strict=True))
         if record is not None:
             record["raw_output"] = summed
@@ -132,14 +137,18 @@ class RandomNetwork(Agent):
 
     def close_state(self, state: State) -> State:
         """The state as single steps have it, whose weights are not changed in place."""
-        return {name: value for name, value in state.items() if name != "in_place"}
+        return {name: value for name, value in state.items() if name != "scratch"}
 
     def _learn(
-        self, weights: Mapping[str, Tensor], pres: list[Tensor], posts: list[Tensor], in_place: bool
+        self,
+        weights: Mapping[str, Tensor],
+        pres: list[Tensor],
+        posts: list[Tensor],
+        scratch: Mapping[str, tuple[Tensor, Tensor]] | None,
     ) -> list[Tensor]:
-        """The layers' weights after one change by the rule."""
+        """The layers' weights after one change by the rule, in place if there is scratch memory."""
         needs, changed = self.rule.needs, []
-        for index, (weight, pre, post) in enumerate(zip(weights.values(), pres, posts, strict=True)):
+        for index, ((layer, weight), pre, post) in enumerate(zip(weights.items(), pres, posts, strict=True)):
             read = partial(_itself, weight)
             signals = Signals(
                 pre,
@@ -147,13 +156,13 @@ class RandomNetwork(Agent):
                 layer=index,
                 read_weight=read if "weight" in needs else None,
                 read_fast=read if "fast" in needs else None,
+                scratch=None if scratch is None else scratch[layer],
             )
             change = self.rule.change(signals)
             check_change(self.rule, change, signals)
-            new = self._add(weight, _dense(change, signals), in_place)
+            new = self._add(weight, _dense(change, signals), in_place=scratch is not None)
             if self.options.normalise:
-                largest = _largest(new)
-                new = new.div_(largest) if in_place else new / largest
+                new = new / _largest(new) if scratch is None else new.div_(_largest(new))
             changed.append(new)
         return changed
 

@@ -75,14 +75,12 @@ class ABCD(Rule):
         """The change of a layer's weights (..., n, m), in as few passes over the coefficients as there can be."""
         of = self._of_layer(signals.layer)
         pre, post = signals.pre.unsqueeze(-1), signals.post.unsqueeze(-2)
-        slope = torch.addcmul(of["B"], of["A"], post) if "B" in of else of["A"] * post
-        rest = of.get("D")
-        if "C" in of:
-            rest = of["C"] * post if rest is None else torch.addcmul(rest, of["C"], post)
-        total = slope * pre if rest is None else torch.addcmul(rest, slope, pre)
-        if "D'" in of:
-            return torch.addcmul(of["D'"], of["η"], total)
-        return of["η"] * total if "η" in of else total
+        first, second = signals.scratch or (None, None)
+        rows = (None, None) if self.sharing == "layer" else (first, second)  # shared coefficients make single rows
+        slope = _multiply_add(of.get("B"), of["A"], post, rows[0])
+        rest = _multiply_add(of.get("D"), of["C"], post, rows[1]) if "C" in of else of.get("D")
+        total = _multiply_add(rest, slope, pre, first)
+        return _multiply_add(of.get("D'"), of["η"], total, second) if "η" in of else total
 
     def describe(self) -> str:
         """The rule as a formula; coefficients by layer or cluster, with means where they differ between connections."""
@@ -106,6 +104,13 @@ class ABCD(Rule):
         else:
             values = self.coefficients[..., self.get_buffer(f"clusters_{layer}")]
         return dict(zip(self.names, values.unsqueeze(-3).unbind(-4), strict=True))
+
+
+def _multiply_add(constant: Tensor | None, factor: Tensor, other: Tensor, out: Tensor | None) -> Tensor:
+    """The sum constant + factor · other, in one pass, in `out` if it is there."""
+    if constant is None:
+        return torch.mul(factor, other, out=out)
+    return torch.addcmul(constant, factor, other, out=out)
 
 
 def _check_sharing(sharing: object) -> Sharing:

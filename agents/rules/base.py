@@ -78,6 +78,8 @@ class Signals:
         layer: The layer's number, from 0, in the order of the network's `rule_arguments`.
         weight: (..., n, m), the weight in use, slow + fast.
         fast: (..., n, m), the fast weight F alone, without the plasticity of its connections.
+        scratch: Two tensors (..., n, m) that a rule may overwrite, and return one of, instead of asking for memory at
+            each step; in some networks' rollouts without gradients, otherwise None.
     """
 
     pre: Tensor
@@ -89,6 +91,7 @@ class Signals:
     read_weight: Callable[[], Tensor] | None = None
     read_fast: Callable[[], Tensor] | None = None
     read_back: Callable[[Tensor], Tensor] | None = None
+    scratch: tuple[Tensor, Tensor] | None = None
 
     @property
     def weight(self) -> Tensor:
