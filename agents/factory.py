@@ -155,11 +155,10 @@ def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
         settings |= {"network": name, **options}
     new = make_for(task, **settings)
     given, wanted = agent.rule.state_dict(), new.rule.state_dict()
-    for key, value in wanted.items():
-        if given[key].shape != value.shape:
-            raise UsageError(
-                f"the rule's {key} has the shape {tuple(given[key].shape)}; this network needs {tuple(value.shape)}"
-            )
+    for key in [*wanted, *given]:
+        has, needs = (str(tuple(values[key].shape)) if key in values else "none" for values in (given, wanted))
+        if has != needs:
+            raise UsageError(f"the rule's {key} has the shape {has}; this network needs {needs}")
     new.rule.load_state_dict(given)
     return new
 

@@ -382,6 +382,18 @@ def test_save_and_load(sharing: Any, birth: str, tmp_path: Any) -> None:
     assert torch.equal(outputs[0], outputs[1])
 
 
+def test_a_rule_is_put_to_work_on_another_network_where_its_coefficients_fit() -> None:
+    agent = agents.make_for(TASK, rule="abcd,sharing=layer", network="random-network", hidden=[4, 3], seed=6)
+    wider = agents.transplant(agent, TASK, "random-network,hidden=9-8")
+    assert all(torch.equal(a, b) for a, b in zip(agent.rule.coefficients, wider.rule.coefficients, strict=True))
+    for hidden in ("9", "9-8-7"):
+        with pytest.raises(UsageError, match="coefficients.[23] has the shape .*; this network needs "):
+            agents.transplant(agent, TASK, f"random-network,hidden={hidden}")
+    alone = agents.make_for(TASK, rule="abcd", network="random-network", hidden=[4, 3])
+    with pytest.raises(UsageError, match=r"coefficients.0 has the shape \(5, 5, 4\); this network needs \(5, 5, 9\)"):
+        agents.transplant(alone, TASK, "random-network,hidden=9-8")
+
+
 def test_describe_names_every_coefficient() -> None:
     layer, cluster = make_rule(sharing="layer", variant="ABC+lr+D"), make_rule(sharing=2, variant="AD")
     layer.coefficients[0].data.fill_(0.5)

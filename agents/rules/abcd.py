@@ -102,7 +102,9 @@ class ABCD(Rule):
         if isinstance(self.coefficients, nn.ParameterList):
             values: Tensor = self.coefficients[layer]
         else:
-            values = self.coefficients[..., self.get_buffer(f"clusters_{layer}")]
+            clusters = self.get_buffer(f"clusters_{layer}")
+            chosen = clusters.flatten().expand(*self.coefficients.shape[:-1], -1)  # several times as fast as an index
+            values = self.coefficients.gather(-1, chosen).unflatten(-1, clusters.shape)
         return dict(zip(self.names, values.unsqueeze(-3).unbind(-4), strict=True))
 
 
