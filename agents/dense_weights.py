@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from agents.rules.base import LowRank, Outer, Signals
+from agents.rules.base import LowRank, Outer, Signals, dense_change
 
 
 class LearningWeights(Protocol):
@@ -50,14 +50,7 @@ class DenseWeights:
 
     def write(self, change: Outer | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
         """W ← W + rate · change."""
-        matrix = (
-            change
-            if isinstance(change, Tensor)
-            else change.dense(signals)
-            if isinstance(change, LowRank)
-            else change.dense()
-        )
-        self._matrix = self._matrix + rate[..., None, None] * matrix
+        self._matrix = self._matrix + rate[..., None, None] * dense_change(change, signals)
 
     def matrix(self) -> Tensor:
         """W itself."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from agents.agent import Agent, State
 from agents.random_network_options import RandomNetworkOptions
-from agents.rules import LowRank, Outer, Rule, Signals
-from agents.rules.base import check_change
+from agents.rules import Rule, Signals
+from agents.rules.base import check_change, dense_change
 from plastic_envs.checks import check_memory
 
 UNIFORM, NORMAL = 0.1, 0.024
@@ -160,7 +160,7 @@ class RandomNetwork(Agent):
             )
             change = self.rule.change(signals)
             check_change(self.rule, change, signals)
-            new = self._add(weight, _dense(change, signals), in_place=scratch is not None)
+            new = self._add(weight, dense_change(change, signals), in_place=scratch is not None)
             if self.options.normalise:
                 new = new / _largest(new) if scratch is None else new.div_(_largest(new))
             changed.append(new)
@@ -190,12 +190,6 @@ class RandomNetwork(Agent):
 
 def _itself(weight: Tensor) -> Tensor:
     return weight
-
-
-def _dense(change: Outer | LowRank | Tensor, signals: Signals) -> Tensor:
-    if isinstance(change, LowRank):
-        return change.dense(signals)
-    return change.dense() if isinstance(change, Outer) else change
 
 
 def _largest(weight: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class ABCD(Rule):
         else:
             clusters = self.get_buffer(f"clusters_{layer}")
             chosen = clusters.flatten().expand(*self.coefficients.shape[:-1], -1)  # several times as fast as an index
-            values = self.coefficients.gather(-1, chosen).unflatten(-1, clusters.shape)
+            values = self.coefficients.gather(-1, chosen).view(*chosen.shape[:-1], *clusters.shape)
         return dict(zip(self.names, values.unsqueeze(-3).unbind(-4), strict=True))
 
 
@@ -115,9 +115,8 @@ def _multiply_add(constant: Tensor | None, factor: Tensor, other: Tensor, out: T
     return torch.addcmul(constant, factor, other, out=out)
 
 
-def _check_sharing(sharing: object) -> Sharing:
-    if isinstance(sharing, int) and not isinstance(sharing, bool) and sharing >= 1:
-        return sharing
-    if sharing == "connection" or sharing == "layer":
-        return "connection" if sharing == "connection" else "layer"
-    raise UsageError(f"sharing must be connection, layer or a number of clusters, at least 1, not {sharing!r}")
+def _check_sharing(sharing: Sharing) -> Sharing:
+    a_number = isinstance(sharing, int) and not isinstance(sharing, bool) and sharing >= 1
+    if not a_number and sharing not in ("connection", "layer"):
+        raise UsageError(f"sharing must be connection, layer or a number of clusters, at least 1, not {sharing!r}")
+    return sharing

@@ -164,6 +164,13 @@ class Rule(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} is a rule without a method `change`")
 
 
+def dense_change(change: Outer | LowRank | Tensor, signals: Signals) -> Tensor:
+    """A change of any form as a matrix (..., n, m), given the signals that it was made from."""
+    if isinstance(change, LowRank):
+        return change.dense(signals)
+    return change.dense() if isinstance(change, Outer) else change
+
+
 def check_change(rule: Rule, change: object, signals: Signals) -> None:
     """Refuse what is not a change of a layer with these signals: a user's rule may return anything."""
     n, m = signals.pre.shape[-1], signals.post.shape[-1]
