@@ -51,7 +51,11 @@ class Agent(nn.Module):
 
     @classmethod
     def rule_arguments(cls, observation_size: int, output_size: int, options: Any) -> dict[str, Any]:
-        """What this network tells a rule that asks for it by a keyword of its own: counts of layers, rounds, sizes."""
+        """What this network tells a rule that asks for it by a keyword of its own: shapes of layers, rounds.
+
+        For networks that learn from labels, `observation_size` is the number of features; behind a front end it counts
+        features instead of pixels.
+        """
         return {}
 
     def draw_birth(self, batch_size: int, generator: torch.Generator) -> Mapping[str, Tensor]:

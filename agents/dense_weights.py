@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from agents.rules.base import Bound, LowRank, Outer, Signals
+from agents.rules.base import Bound, LowRank, Outer, Signals, dense_change
 
 
 class LearningWeights(Protocol):
@@ -55,14 +55,7 @@ class DenseWeights:
 
     def write(self, change: Outer | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
         """W ← W + rate · change."""
-        matrix = (
-            change
-            if isinstance(change, Tensor)
-            else change.dense(signals)
-            if isinstance(change, LowRank)
-            else change.dense()
-        )
-        new = rate[..., None, None] * matrix
+        new = rate[..., None, None] * dense_change(change, signals)
         self._matrix = self._matrix + new if self._bound is None else self._bound.add(self._matrix, new)
 
     def matrix(self) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import safetensors.torch
 
 from agents.agent import Agent
+from agents.front_ends import perceived_size
 from agents.networks import NETWORKS
 from agents.rules import RULES, Rule
 from plastic_envs.checks import check_int
@@ -85,9 +86,11 @@ def make(
     made: dict[str, Any] = {}
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)
-    if getattr(chosen, "front_end", None) is not None:
+    seen = made.get("features", observation_size)
+    if (front_end := getattr(chosen, "front_end", None)) is not None:
         made["image_shape"] = None if image_shape is None else tuple(image_shape)
-    told = network_class.rule_arguments(observation_size, output_size, chosen) | {"seed": seed, **made}
+        seen = perceived_size(observation_size, front_end, made["image_shape"])
+    told = network_class.rule_arguments(seen, output_size, chosen) | {"seed": seed}
     told = {key: value for key, value in told.items() if key in taken}
     if clash := sorted((told.keys() & of_rule.keys()) - {"seed"}):
         raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
@@ -200,11 +203,10 @@ def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
         settings |= {"network": name, **options}
     new = make_for(task, **settings)
     given, wanted = agent.rule.state_dict(), new.rule.state_dict()
-    for key, value in wanted.items():
-        if given[key].shape != value.shape:
-            raise UsageError(
-                f"the rule's {key} has the shape {tuple(given[key].shape)}; this network needs {tuple(value.shape)}"
-            )
+    for key in [*wanted, *given]:
+        has, needs = (str(tuple(values[key].shape)) if key in values else "none" for values in (given, wanted))
+        if has != needs:
+            raise UsageError(f"the rule's {key} has the shape {has}; this network needs {needs}")
     new.rule.load_state_dict(given)
     return new
 

@@ -240,7 +240,7 @@ class FastWeightNetwork(Agent):
         rule, needs = self.rule, self.rule.needs
         changes: dict[str, Outer | Tensor] = {}
         square_norm: Tensor | None = None
-        for name, layer in self.layers().items():
+        for index, (name, layer) in enumerate(self.layers().items()):
             pre = pres[name]
             if layer.biases and not rule.plastic_biases:
                 pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
@@ -248,6 +248,7 @@ class FastWeightNetwork(Agent):
                 pre,
                 posts[name],
                 errors.get(name),
+                layer=index,
                 read_weight=partial(_weight, layer, fast, name) if "weight" in needs else None,
                 read_fast=partial(self._public, fast, name) if "fast" in needs else None,
             )

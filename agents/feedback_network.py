@@ -54,14 +54,14 @@ class FeedbackNetwork(Agent):
         self.options, self.features = options, features
         self.plastic = bool(rule.needs)
         self.batched = rule.batched
-        shapes = pairwise((features, *options.sizes, output_size))
+        shapes = self.rule_arguments(features, output_size, options)["shapes"]
         self.shapes = {str(layer): shape for layer, shape in enumerate(shapes, 1)}
         """Inputs and units (n, m) of each layer."""
 
     @classmethod
     def rule_arguments(cls, observation_size: int, output_size: int, options: FeedbackOptions) -> dict[str, Any]:
-        """The units of each layer."""
-        return {"units": (*options.sizes, output_size)}
+        """Inputs and units (n, m) of each layer."""
+        return {"shapes": tuple(pairwise((observation_size, *options.sizes, output_size)))}
 
     def draw_birth(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw weights and, unless it is symmetric, feedback (B, n, m) of each layer."""

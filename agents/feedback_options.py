@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from plastic_envs.checks import check_choice, check_float, check_int
-from plastic_envs.errors import UsageError
+from agents.layers import layer_sizes
+from plastic_envs.checks import check_choice, check_float
 
 Feedback = Literal["random", "symmetric"]
 
@@ -30,8 +30,7 @@ class FeedbackOptions:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""
-        for size in self.sizes:
-            check_int("hidden", size, low=1)
+        layer_sizes(self.hidden, layers=4)
         check_choice("feedback", self.feedback, get_args(Feedback))
         check_float("rate", self.rate, low=-1e6, high=1e6)
         check_float("beta", self.beta, low=1e-3)
@@ -39,11 +38,4 @@ class FeedbackOptions:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Units of each hidden layer."""
-        hidden: Any = self.hidden
-        if isinstance(hidden, int):
-            return (hidden,) * 4
-        if isinstance(hidden, str) and all(word.isdecimal() for word in hidden.split("-")):
-            return tuple(int(word) for word in hidden.split("-"))
-        if isinstance(hidden, list | tuple) and hidden:
-            return tuple(hidden)
-        raise UsageError(f"hidden must be a number of units or one for each layer as in 170-130-100-70, not {hidden!r}")
+        return layer_sizes(self.hidden, layers=4)

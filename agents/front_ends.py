@@ -1,5 +1,6 @@
 """Convolutional front ends by name: from an image to features, before a plastic network; a class and a row each."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -180,3 +181,13 @@ def make_front_end(spec: str, image_shape: tuple[int, ...] | None, seed: int) ->
         made: FrontEnd = construct("front end", spec, make, {"image_shape": whole})
     made.image_shape = whole
     return made
+
+
+def perceived_size(observation_size: int, spec: str, image_shape: tuple[int, ...] | None) -> int:
+    """How many numbers are left of an observation when its image is replaced by features.
+
+    Raises:
+        UsageError: as `make_front_end`.
+    """
+    front_end = make_front_end(spec, image_shape, seed=0)
+    return observation_size - math.prod(front_end.image_shape) + front_end.features

@@ -1,9 +1,12 @@
-"""A linear layer whose weights have a learned plasticity per connection."""
+"""Layers: their sizes, and a linear one whose weights have a learned plasticity per connection."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+from plastic_envs.checks import check_int
+from plastic_envs.errors import UsageError
 
 Plasticity = Literal["random", "uniform", "neg_uniform", "none"]
 
@@ -61,6 +64,23 @@ class PlasticLinear(nn.Module):
     def extra_repr(self) -> str:
         """Sizes, as `nn.Linear` prints them."""
         return f"inputs={self.inputs}, outputs={self.outputs}, biases={self.biases}"
+
+
+def layer_sizes(hidden: Any, layers: int) -> tuple[int, ...]:
+    """Units of each hidden layer, from a sequence, text as in "128-64", or one number for so many `layers`.
+
+    Raises:
+        UsageError: it is nothing of this kind.
+    """
+    if isinstance(hidden, int):
+        sizes: tuple[Any, ...] = (hidden,) * layers
+    elif isinstance(hidden, str) and all(word.isdecimal() for word in hidden.split("-")):
+        sizes = tuple(int(word) for word in hidden.split("-"))
+    elif isinstance(hidden, list | tuple) and hidden:
+        sizes = tuple(hidden)
+    else:
+        raise UsageError(f"hidden must be a number of units or one for each layer as in 170-130-100-70, not {hidden!r}")
+    return tuple(check_int("hidden", size, low=1) for size in sizes)
 
 
 def with_ones(*parts: Tensor, ones: int) -> Tensor:

@@ -14,6 +14,9 @@ NETWORKS = Registry(
         "plastic-head": Row(
             "agents.plastic_head:PlasticHead", "one plastic layer that is told the label, for one-shot images (Miconi)"
         ),
+        "random-network": Row(
+            "agents.random_network:RandomNetwork", "feedforward or recurrent, with weights random at birth (Najarro)"
+        ),
         "feedback": Row(
             "agents.feedback_network:FeedbackNetwork", "classifier with random or symmetric feedback (Rosenbaum)"
         ),

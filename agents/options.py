@@ -116,6 +116,10 @@ class PlasticRNNOptions(PlasticityOptions):
         check_choice("plasticity", self.plasticity, get_args(Sharing))
         check_float("scale", self.scale, low=0)
 
+    def units(self, observation_size: int) -> int:
+        """N, given the numbers in an observation."""
+        return self.hidden or (100 if self.input == "linear" else observation_size)
+
 
 @dataclass(frozen=True)
 class PlasticHeadOptions(PlasticityOptions):

@@ -1,6 +1,7 @@
 """Miconi's one-shot classifier: one plastic layer from features to classes, which is told the label."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +49,12 @@ class PlasticHead(FastWeightNetwork):
         plasticity = torch.rand(shape, generator=generator) * options.scale if self.plastic else None
         self.head = PlasticLinear(weight, plasticity)
         self._add_modulation(generator, readout_of=output_size)
+
+    @classmethod
+    def rule_arguments(cls, observation_size: int, output_size: int, options: PlasticHeadOptions) -> dict[str, Any]:
+        """Also the shape of the only layer."""
+        shapes = ((observation_size - output_size, output_size),)
+        return super().rule_arguments(observation_size, output_size, options) | {"shapes": shapes}
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The only layer."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class PlasticRNN(FastWeightNetwork):
         super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed, image_shape=image_shape)
         self.options: PlasticRNNOptions = options
         linear = options.input == "linear"
-        units = options.hidden or (100 if linear else self.perceived)
+        units = options.units(self.perceived)
         if not linear:
             check_int(f"hidden (with input={options.input})", units, low=max(self.perceived, output_size))
         self.units = units
@@ -69,6 +70,12 @@ class PlasticRNN(FastWeightNetwork):
         self.encode = layer(self.perceived, units) if linear else None
         self.decode = layer(units, output_size) if linear else None
         self._add_modulation(generator, readout_of=units)
+
+    @classmethod
+    def rule_arguments(cls, observation_size: int, output_size: int, options: PlasticRNNOptions) -> dict[str, Any]:
+        """Also the shape of the recurrent matrix."""
+        units = options.units(observation_size)
+        return super().rule_arguments(observation_size, output_size, options) | {"shapes": ((units, units),)}
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The recurrent matrix."""

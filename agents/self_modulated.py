@@ -44,12 +44,11 @@ class SelfModulatedNetwork(FastWeightNetwork):
     ) -> None:
         super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed, image_shape=image_shape)
         self.options: NetworkOptions = options
-        cell: Cell = construct("cell", options.cell, CELLS.load_class(options.cell, Cell), {})
-        self.cell_type = cell
-        hidden, width = options.hidden, cell.gates * options.hidden
-        outputs = output_size + options.spare_outputs + int(options.modulation != "none")
+        self.cell_type = cell = _cell(options)
+        shapes = self.rule_arguments(self.perceived, output_size, options)["shapes"]
+        hidden, (width, outputs) = options.hidden, (units for _, units in shapes[-2:])
         plasticity = options.plasticity if self.plastic else None
-        n_weights = (observation_size + 1 + outputs) * hidden + (2 * hidden + 2) * width + outputs
+        n_weights = sum(n * m for n, m in shapes)
         check_memory(f"hidden={hidden} makes {n_weights:,} weights", 4e-9 * n_weights, "take fewer units")
         generator = torch.Generator().manual_seed(seed)
 
@@ -71,8 +70,15 @@ class SelfModulatedNetwork(FastWeightNetwork):
 
     @classmethod
     def rule_arguments(cls, observation_size: int, output_size: int, options: NetworkOptions) -> dict[str, Any]:
-        """Nothing: the modulator multiplies a rule's learning rate and never takes its place."""
-        return {}
+        """The shape of each plastic layer, biases included.
+
+        A rule keeps a learning rate of its own: the modulator multiplies it and never takes its place.
+        """
+        hidden = options.hidden
+        outputs = output_size + options.spare_outputs + int(options.modulation != "none")
+        cell = (2 * hidden + 2, _cell(options).gates * hidden)
+        encode = ((observation_size + 1, hidden),) if options.front_end is None else ()
+        return {"shapes": (*encode, cell, (hidden + 1, outputs))}
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The plastic layers by name, input to output."""
@@ -184,6 +190,11 @@ class SelfModulatedNetwork(FastWeightNetwork):
         to_cell = self.cell_type.send_back(to_hidden, activation, memory)
         to_embedding = _send_back("cell", self.cell, fast, to_cell, hidden)
         return {"encode": to_embedding * (embedding > 0), "cell": to_cell, "decode": to_raw}
+
+
+def _cell(options: NetworkOptions) -> Cell:
+    cell: Cell = construct("cell", options.cell, CELLS.load_class(options.cell, Cell), {})
+    return cell
 
 
 def _send_back(name: str, layer: PlasticLinear, fast: Fast, post: Tensor, rows: int) -> Tensor:

@@ -409,7 +409,7 @@ def test_the_start_is_a_slow_pseudo_gradient() -> None:
         ({"rule": "pool,sharing=some"}, "sharing must be one of all, layer, synapse, not 'some'"),
         ({"rule": "pool,l1=-1"}, "l1 must be .* not -1"),
         ({"rule": "pool,start=much"}, "start must be .* not 'much'"),
-        ({"rule": "pool,units=3"}, "told its units by the network"),
+        ({"rule": "pool,shapes=3"}, "told its shapes by the network"),
         ({"hidden": "8-x"}, "hidden must be a number of units or one for each layer as in 170-130-100-70, not '8-x'"),
         ({"hidden": 0}, "hidden must be .* not 0"),
         ({"hidden": [3, 0.5]}, "hidden must be .* not 0.5"),

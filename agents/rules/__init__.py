@@ -21,6 +21,7 @@ RULES = Registry(
             "feedback alignment; with the network's feedback=symmetric, backpropagation",
             {"terms": 1},
         ),
+        "abcd": Row("agents.rules.abcd:ABCD", "a polynomial in pre and post for each connection (Najarro)"),
         "firing-table": Row(
             "agents.rules.firing:FiringTable", "rates by a table of firing codes, for graph and outputs (Cristian 2020)"
         ),

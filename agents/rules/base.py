@@ -78,6 +78,8 @@ class Signals:
         layer: The layer's number, from 0, in the order of the network's `rule_arguments`.
         weight: (..., n, m), the weight in use, slow + fast.
         fast: (..., n, m), the fast weight F alone, without the plasticity of its connections.
+        scratch: Two tensors (..., n, m) that a rule may overwrite, and return one of, instead of asking for memory at
+            each step; in some networks' rollouts without gradients, otherwise None.
     """
 
     pre: Tensor
@@ -89,6 +91,7 @@ class Signals:
     read_weight: Callable[[], Tensor] | None = None
     read_fast: Callable[[], Tensor] | None = None
     read_back: Callable[[Tensor], Tensor] | None = None
+    scratch: tuple[Tensor, Tensor] | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -159,6 +162,13 @@ class Rule(nn.Module):
     def change(self, signals: Signals) -> Outer | LowRank | Tensor:
         """The raw change of a layer: `Outer` or `LowRank` where it is low-rank (fast), else a matrix (..., n, m)."""
         raise NotImplementedError(f"{type(self).__name__} is a rule without a method `change`")
+
+
+def dense_change(change: Outer | LowRank | Tensor, signals: Signals) -> Tensor:
+    """A change of any form as a matrix (..., n, m), given the signals that it was made from."""
+    if isinstance(change, LowRank):
+        return change.dense(signals)
+    return change.dense() if isinstance(change, Outer) else change
 
 
 def check_change(rule: Rule, change: object, signals: Signals) -> None:

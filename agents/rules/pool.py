@@ -1,7 +1,6 @@
 """Rosenbaum's pool of ten plasticity terms, weighted by coefficients that a searcher finds."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -39,8 +38,7 @@ class Pool(Rule):
         sharing: Whether "all" synapses share the coefficients θ, each "layer" has its own, or each "synapse".
         l1: Weight λ of the penalty λ‖θ‖₁ that is minimised beside the loss.
         start: θ_1 at the start; all others start at 0.
-        features: Inputs of the network's first layer, from the network.
-        units: Units of each of its layers, from the network.
+        shapes: Inputs and units (n, m) of each layer, from the network.
 
     Raises:
         UsageError: there is no such term or sharing, or a number is out of range.
@@ -55,22 +53,20 @@ class Pool(Rule):
         sharing: Sharing = "all",
         l1: float = 0.0,
         start: float = 1e-3,
-        features: int = 1,
-        units: Sequence[int] = (),
+        shapes: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
         self.terms = _parse_terms(terms)
         self.sharing = check_choice("sharing", sharing, get_args(Sharing))
         self.l1 = check_float("l1", l1, low=0)
         check_float("start", start, low=-1e6, high=1e6)
-        shapes = list(pairwise((features, *units)))
         first = torch.tensor([start if term == 1 else 0.0 for term in self.terms])
         if sharing == "synapse":
             self.theta: nn.Parameter | nn.ParameterList = nn.ParameterList(
                 nn.Parameter(first[:, None, None].repeat(1, n, m)) for n, m in shapes
             )
         else:  # (k,), or a row for each layer
-            self.theta = nn.Parameter(first.repeat(len(units), 1) if sharing == "layer" else first)
+            self.theta = nn.Parameter(first.repeat(len(shapes), 1) if sharing == "layer" else first)
         used = set(self.terms)
         signals: set[Signal] = {"pre", "post", "error"}
         signals |= {"pre_error"} if used & {2, 3, 5, 7, 8, 9} else set()

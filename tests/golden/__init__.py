@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.golden import brainnet, duan, miconi, shervani
+from tests.golden import brainnet, duan, miconi, najarro, shervani
 
 ABSOLUTE, RELATIVE = 1e-10, 1e-9
 FOLDER = Path(__file__).parent
@@ -25,6 +25,7 @@ FAMILIES: dict[str, Replay] = {
     "brainnet": brainnet.replay,
     "duan": duan.replay,
     "miconi": miconi.replay,
+    "najarro": najarro.replay,
     "shervani": shervani.replay,
 }
 
