@@ -45,10 +45,9 @@ class _Start:
     """One layer's matrix S at the start of a chunk, with what was asked of it and the handles for the answers."""
 
     def __init__(self, matrix: Tensor, chunk: int) -> None:
-        self.matrix = matrix
         self.queries: list[Tensor] = []
         self.back_queries: list[Tensor] = []
-        self.answers, self.back_answers = Open.run(matrix, chunk, self.queries, self.back_queries)
+        self.matrix, self.answers, self.back_answers = Open.run(matrix, chunk, self.queries, self.back_queries)
 
 
 class FastHistory:
@@ -72,6 +71,7 @@ class FastHistory:
             pre_end, post_end = pre + layer.inputs + layer.biases, post + layer.outputs
             self._layers[name] = _Layer(layer.plasticity, slice(pre, pre_end), slice(post, post_end))
         self._inputs, self._columns, self._like = inputs, post_end, layer.weight
+        self._scale: Tensor | None = None  # D (..., B); None is 1
         self._begin(start)
 
     def _begin(self, start: Mapping[str, Tensor] | None) -> None:
@@ -79,7 +79,6 @@ class FastHistory:
         self._starts = {name: _Start(matrix, self._chunk) for name, matrix in (start or {}).items()}
         self._pairs = Pairs(self._like, self._batch_shape, self._chunk, self._columns)
         self._handle = make_handle(self._like, self._pairs.buffer.shape)
-        self._scale: Tensor | None = None  # D (..., B); None is 1
 
     def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:
         """The sum slow + pre F."""
@@ -116,20 +115,29 @@ class FastHistory:
     def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Remember the step's pairs; a full chunk is first folded into the matrices."""
         if self._pairs.length == self._chunk:
-            self._begin(self.dense())
+            folded, self._scale = self._fold()
+            self._begin(folded)
         self._scale = 1 - decay if self._scale is None else self._scale * (1 - decay)
         pairs: list[Outer] = [change for change in changes.values() if isinstance(change, Outer)]
         factors = [pair.pre for pair in pairs] + [pair.post for pair in pairs]
         self._handle = Write.run(rate / self._scale, self._handle, self._pairs, self._inputs, *factors)
 
+    def _fold(self, *names: str) -> tuple[dict[str, Tensor], Tensor]:
+        """Each layer's matrix at D's present value, and what D is beside it: 1, with D's relative gradient."""
+        scale = self._like.new_ones(self._batch_shape) if self._scale is None else self._scale
+        keep = scale.detach()
+        folded: dict[str, Tensor] = {}
+        for name in names or self._layers:
+            found, start = self._layers[name], self._starts.get(name)
+            folded[name], self._handle = Fold.run(
+                start and start.matrix, keep, found.plasticity, self._handle, self._pairs, found.pre, found.post
+            )
+        return folded, scale / keep
+
     def matrix(self, layer: str) -> Tensor:
         """F itself, formed anew."""
-        found, start = self._layers[layer], self._starts.get(layer)
-        scale = self._like.new_ones(self._batch_shape) if self._scale is None else self._scale
-        matrix: Tensor = Fold.run(
-            start and start.matrix, scale, found.plasticity, self._handle, self._pairs, found.pre, found.post
-        )
-        return matrix
+        folded, scale = self._fold(layer)
+        return folded[layer] * scale[..., None, None]
 
     def dense(self) -> dict[str, Tensor]:
         """All matrices: the public form."""

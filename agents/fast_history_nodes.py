@@ -5,6 +5,7 @@ The buffers' gradients travel along handles, see `agents.fast_history`; every no
 only reader, so it adds to it in place and passes it on.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from agents.autograd import Node, make_handle
+
+BLOCK = 2**17
+"""Numbers that a level-2 cache holds besides their factors."""
 
 
 class Pairs:
@@ -46,6 +50,21 @@ def _products_backward(
 def _outer_sum(pre: Tensor, post: Tensor) -> Tensor:
     """Σ_s pre_s ⊗ post_s: (..., t, B, n), (..., t, B, m) → (..., B, n, m)."""
     return pre.movedim(-3, -1) @ post.transpose(-3, -2)
+
+
+def _add_outer_sum(matrix: Tensor | None, pre: Tensor, post: Tensor) -> Tensor:
+    """The same added to `matrix` in place, if there is one."""
+    if matrix is None:
+        return _outer_sum(pre, post)
+    factors = pre.movedim(-3, -1).flatten(0, -3), post.transpose(-3, -2).flatten(0, -3)
+    return matrix.flatten(0, -3).baddbmm_(*factors).view_as(matrix)
+
+
+def _blocks(matrix: Tensor) -> Iterator[slice]:
+    """So few episodes of a (..., B, n, m) at a time that what is made of their matrices stays in the cache."""
+    batch, n, m = matrix.shape[-3:]
+    size = max(1, BLOCK // (n * m))
+    return (slice(first, first + size) for first in range(0, batch, size))
 
 
 class Read(Node):
@@ -108,29 +127,28 @@ class Write(Node):
 
 
 class Open(Node):
-    """Hand out a chunk's first matrix S for reading; its gradient is the sum of all pairs asked and answered."""
+    """Hand out a chunk's first matrix S, for reading and for the fold; its gradient is gathered here, once a chunk."""
 
     @staticmethod
     def forward(
         ctx: Any, matrix: Tensor, chunk: int, queries: list[Tensor], back_queries: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.queries, ctx.back_queries = queries, back_queries
         ctx.set_materialize_grads(False)
         *lead, batch, n, m = matrix.shape
         # a state's own first matrix is read once more than its chunk is written, as that folds at the write after
-        return make_handle(matrix, (*lead, chunk + 1, batch, m)), make_handle(matrix, (*lead, chunk + 1, batch, n))
+        answers, back_answers = (make_handle(matrix, (*lead, chunk + 1, batch, size)) for size in (m, n))
+        return matrix.detach(), answers, back_answers
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, answers: Tensor | None, back_answers: Tensor | None) -> Any:
-        gradient = None
+    def backward(ctx: Any, gradient: Tensor | None, answers: Tensor | None, back_answers: Tensor | None) -> Any:
         if answers is not None:
             queries = torch.stack(ctx.queries, -3)
-            gradient = _outer_sum(queries, answers[..., : queries.shape[-3], :, :])
+            gradient = _add_outer_sum(gradient, queries, answers[..., : len(ctx.queries), :, :])
         if back_answers is not None:
             queries = torch.stack(ctx.back_queries, -3)
-            back = _outer_sum(back_answers[..., : queries.shape[-3], :, :], queries)
-            gradient = back if gradient is None else gradient.add_(back)
+            gradient = _add_outer_sum(gradient, back_answers[..., : len(ctx.back_queries), :, :], queries)
         return gradient, None, None, None
 
 
@@ -154,43 +172,51 @@ class ReadStart(Node):
         if answers is None:
             answers = gradient.new_zeros(ctx.shape)
         answers[..., ctx.step, :, : gradient.shape[-1]] = gradient
-        return (ctx.matrix @ gradient.unsqueeze(-1)).squeeze(-1), None, answers, None
+        return (gradient.unsqueeze(-2) @ ctx.matrix.transpose(-1, -2)).squeeze(-2), None, answers, None
 
 
 class Fold(Node):
-    """D (S + Λ ∘ Σ_s pre_s ⊗ post_s), a layer's matrix at the end of a chunk."""
+    """keep · (S + Λ ∘ Σ_s pre_s ⊗ post_s), a layer's matrix at the end of a chunk; `keep` (..., B) is a constant."""
 
     @staticmethod
     def forward(
         ctx: Any,
         start: Tensor | None,
-        scale: Tensor,
+        keep: Tensor,
         plasticity: Tensor,
         handle: Tensor,
         pairs: Pairs,
         pre: slice,
         post: slice,
-    ) -> Tensor:
-        ctx.buffer, ctx.steps, ctx.pre, ctx.post = pairs.buffer, pairs.length, pre, post
-        matrix = _outer_sum(pairs.columns(pre), pairs.columns(post)).mul_(plasticity.unsqueeze(-3))
-        if start is not None:
-            matrix += start
-        matrix *= scale[..., None, None]
-        ctx.save_for_backward(scale, plasticity, matrix)
-        return matrix
+    ) -> tuple[Tensor, Tensor]:
+        ctx.buffer, ctx.steps, ctx.pre, ctx.post, ctx.keep = pairs.buffer, pairs.length, pre, post, keep
+        ctx.save_for_backward(plasticity)
+        ctx.set_materialize_grads(False)
+        pre_seen, post_seen = pairs.columns(pre), pairs.columns(post)
+        matrix = plasticity.new_empty(*keep.shape, *plasticity.shape[-2:])
+        for rows in _blocks(matrix):
+            total = _outer_sum(pre_seen[..., rows, :], post_seen[..., rows, :]).mul_(plasticity.unsqueeze(-3))
+            if start is not None:
+                total += start[..., rows, :, :]
+            torch.mul(total, keep[..., rows, None, None], out=matrix[..., rows, :, :])
+        return matrix, handle.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        scale, plasticity, matrix = ctx.saved_tensors
-        seen = ctx.buffer[..., : ctx.steps, :, :]
-        pre, post = seen[..., ctx.pre], seen[..., ctx.post]
-        to_scale = (gradient * matrix).sum((-2, -1)) / scale
-        inner = gradient * scale[..., None, None]  # (..., B, n, m)
-        to_plasticity = _outer_sum(pre, post).mul_(inner).sum(-3)
-        weighted = inner * plasticity.unsqueeze(-3)
-        to_pairs = torch.zeros_like(ctx.buffer)
-        to_seen = to_pairs[..., : ctx.steps, :, :]
-        to_seen[..., ctx.pre] = (post.transpose(-3, -2) @ weighted.transpose(-1, -2)).transpose(-3, -2)
-        to_seen[..., ctx.post] = (pre.transpose(-3, -2) @ weighted).transpose(-3, -2)
-        return inner if ctx.needs_input_grad[0] else None, to_scale, to_plasticity, to_pairs, None, None, None
+    def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None, to_pairs, None, None, None
+        (plasticity,) = ctx.saved_tensors
+        to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
+        seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
+        to_plasticity = torch.zeros_like(plasticity)
+        for rows in _blocks(gradient):
+            pre, post = seen[..., rows, ctx.pre], seen[..., rows, ctx.post]
+            inner = gradient[..., rows, :, :].mul_(ctx.keep[..., rows, None, None])  # (..., b, n, m)
+            total = _outer_sum(pre, post).mul_(inner)
+            to_plasticity += total.sum(-3)
+            weighted = torch.mul(inner, plasticity.unsqueeze(-3), out=total)
+            to_pre = post.transpose(-3, -2) @ weighted.transpose(-1, -2)  # (..., b, t, n)
+            to_seen[..., rows, ctx.pre] += to_pre.transpose(-3, -2)
+            to_seen[..., rows, ctx.post] += (pre.transpose(-3, -2) @ weighted).transpose(-3, -2)
+        return gradient if ctx.needs_input_grad[0] else None, None, to_plasticity, to_pairs, None, None, None
