@@ -6,6 +6,7 @@ only reader, so it adds to it in place and passes it on.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,15 @@ class Pairs:
     def columns(self, part: slice) -> Tensor:
         """One side of one layer, at the steps remembered so far: (..., t, B, n) or (..., t, B, m)."""
         return self.buffer[..., : self.length, :, part]
+
+
+@dataclass
+class Asked:
+    """What the reads of a chunk ask of its first matrix S, or of Sᵀ, with the handle for the answers' gradients."""
+
+    matrix: Tensor
+    queries: list[Tensor]
+    answers: Tensor
 
 
 def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
@@ -68,35 +78,66 @@ def _blocks(matrix: Tensor) -> Iterator[slice]:
 
 
 class Read(Node):
-    """Σ_s ((query∘own_s) M)∘other_s over the pairs remembered so far.
+    """slow + D (query S + Σ_s ((query∘own_s) M)∘other_s) over the pairs remembered so far.
 
-    With own the pre side and M = Λ it is the product with F, with own the post side and M = Λᵀ that with Fᵀ.
+    With own the pre side and M = Λ it adds the product with F; with own the post side, M = Λᵀ and Sᵀ for S that with Fᵀ.
+    What S's gradient needs is left in the handle `answers`.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, matrix: Tensor, handle: Tensor, pairs: Pairs, own: slice, other: slice
-    ) -> tuple[Tensor, Tensor]:
-        products = _products(query, pairs.columns(own), matrix)
+        ctx: Any,
+        query: Tensor,
+        slow: Tensor,
+        scale: Tensor,
+        matrix: Tensor,
+        handle: Tensor,
+        answers: Tensor | None,
+        pairs: Pairs,
+        own: slice,
+        other: slice,
+        asked: Asked | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        products = total = ctx.step = None
+        if pairs.length:
+            products = _products(query, pairs.columns(own), matrix)
+            total = (products * pairs.columns(other)).sum(-3)
+        if asked is not None and answers is not None:
+            ctx.step, ctx.shape, ctx.start = len(asked.queries), answers.shape, asked.matrix[..., : slow.shape[-1]]
+            asked.queries.append(query.detach())  # detached, as the list outlives this node in that of S
+            found = (query.unsqueeze(-2) @ ctx.start).squeeze(-2)
+            total = found if total is None else total.add_(found)
+        assert total is not None
         ctx.buffer, ctx.steps, ctx.own, ctx.other = pairs.buffer, pairs.length, own, other
-        ctx.save_for_backward(query, matrix, products)
+        ctx.save_for_backward(query, scale, matrix, products, total)
         ctx.set_materialize_grads(False)
-        return (products * pairs.columns(other)).sum(-3), handle.detach()
+        return torch.addcmul(slow, total, scale.unsqueeze(-1)), handle.detach(), None if answers is None else answers.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None) -> Any:
+    def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None, answers: Tensor | None) -> Any:
         if gradient is None:
-            return None, None, to_pairs, None, None, None
-        query, matrix, products = ctx.saved_tensors
-        to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
-        gradient = gradient.unsqueeze(-3)
-        seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
-        to_seen[..., ctx.other].addcmul_(products, gradient)
-        to_query, to_matrix = _products_backward(
-            gradient * seen[..., ctx.other], query, seen[..., ctx.own], matrix, to_seen[..., ctx.own]
-        )
-        return to_query, to_matrix, to_pairs, None, None, None
+            return None, None, None, None, to_pairs, answers, *(None,) * 4
+        query, scale, matrix, products, total = ctx.saved_tensors
+        to_query = to_matrix = None
+        inner = gradient * scale.unsqueeze(-1)
+        if ctx.step is not None:
+            answers = inner.new_zeros(ctx.shape) if answers is None else answers
+            answers[..., ctx.step, :, : inner.shape[-1]] = inner
+            if ctx.needs_input_grad[0]:
+                # the vector on the left, as the kernel for one on the right takes eight times as long
+                to_query = (inner.unsqueeze(-2) @ ctx.start.transpose(-1, -2)).squeeze(-2)
+        if products is not None:
+            to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
+            seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
+            inner = inner.unsqueeze(-3)
+            to_seen[..., ctx.other].addcmul_(products, inner)
+            back, to_matrix = _products_backward(
+                inner * seen[..., ctx.other], query, seen[..., ctx.own], matrix, to_seen[..., ctx.own]
+            )
+            to_query = back if to_query is None else to_query.add_(back)
+        to_scale = (gradient * total).sum(-1)
+        return to_query, gradient, to_scale, to_matrix, to_pairs, answers, *(None,) * 4
 
 
 class Write(Node):
@@ -150,31 +191,6 @@ class Open(Node):
             queries = torch.stack(ctx.back_queries, -3)
             gradient = _add_outer_sum(gradient, back_answers[..., : len(ctx.back_queries), :, :], queries)
         return gradient, None, None, None
-
-
-class ReadStart(Node):
-    """The product query S, or with S transposed query Sᵀ; what S's gradient needs is left in the handle."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, matrix: Tensor, answers: Tensor, queries: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        ctx.step, ctx.matrix, ctx.shape = len(queries), matrix, answers.shape
-        queries.append(query.detach())  # detached, as the list outlives this node in that of S
-        ctx.set_materialize_grads(False)
-        return (query.unsqueeze(-2) @ matrix).squeeze(-2), answers.detach()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor | None, answers: Tensor | None) -> Any:
-        if gradient is None:
-            return None, None, answers, None
-        if answers is None:
-            answers = gradient.new_zeros(ctx.shape)
-        answers[..., ctx.step, :, : gradient.shape[-1]] = gradient
-        # with the vector on the left, as the kernel for one on the right takes eight times as long
-        back = gradient.unsqueeze(-2) @ ctx.matrix.transpose(-1, -2) if ctx.needs_input_grad[0] else None
-        return None if back is None else back.squeeze(-2), None, answers, None
 
 
 class Fold(Node):
