@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from agents.autograd import make_handle
-from agents.fast_history_nodes import Fold, Open, Pairs, Read, ReadStart, Write
+from agents.fast_history_nodes import Asked, Fold, Open, Pairs, Read, Write
 from agents.layers import PlasticLinear
 from agents.rules.base import Outer
 
@@ -42,13 +42,15 @@ class _Layer:
 
 
 class _Start:
-    """One layer's matrix S at the start of a chunk, with what was asked of it and the handles for the answers."""
+    """One layer's matrix S at the start of a chunk, with what is asked of it and of its transpose."""
 
     def __init__(self, matrix: Tensor, chunk: int) -> None:
-        self.matrix = matrix
-        self.queries: list[Tensor] = []
-        self.back_queries: list[Tensor] = []
-        self.answers, self.back_answers = Open.run(matrix, chunk, self.queries, self.back_queries)
+        queries: list[Tensor] = []
+        back_queries: list[Tensor] = []
+        self.matrix, answers, back_answers = Open.run(matrix, chunk, queries, back_queries)
+        constant = self.matrix.detach()
+        self.asked = Asked(constant, queries, answers)
+        self.asked_back = Asked(constant.transpose(-1, -2), back_queries, back_answers)
 
 
 class FastHistory:
@@ -72,6 +74,7 @@ class FastHistory:
             pre_end, post_end = pre + layer.inputs + layer.biases, post + layer.outputs
             self._layers[name] = _Layer(layer.plasticity, slice(pre, pre_end), slice(post, post_end))
         self._inputs, self._columns, self._like = inputs, post_end, layer.weight
+        self._scale = layer.weight.new_ones(batch_shape)  # D (..., B)
         self._begin(start)
 
     def _begin(self, start: Mapping[str, Tensor] | None) -> None:
@@ -79,57 +82,58 @@ class FastHistory:
         self._starts = {name: _Start(matrix, self._chunk) for name, matrix in (start or {}).items()}
         self._pairs = Pairs(self._like, self._batch_shape, self._chunk, self._columns)
         self._handle = make_handle(self._like, self._pairs.buffer.shape)
-        self._scale: Tensor | None = None  # D (..., B); None is 1
 
     def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:
         """The sum slow + pre F."""
         found, start = self._layers[layer], self._starts.get(layer)
-        total = self._read(pre, found.plasticity, found.pre, found.post)
-        if start is not None:
-            answer, start.answers = ReadStart.run(pre, start.matrix.detach(), start.answers, start.queries)
-            total = answer if total is None else total + answer
-        return self._add(slow, total)
+        return self._read(pre, slow, found.plasticity, found.pre, found.post, start and start.asked)
 
     def read_back(self, layer: str, post: Tensor, rows: int, slow: Tensor) -> Tensor:
         """The sum slow + post Fᵀ over the first `rows` inputs."""
         found, start = self._layers[layer], self._starts.get(layer)
         transposed = found.plasticity[..., :rows, :].transpose(-1, -2)
-        total = self._read(post, transposed, found.post, slice(found.pre.start, found.pre.start + rows))
-        if start is not None:
-            turned = start.matrix.detach()[..., :rows, :].transpose(-1, -2)
-            answer, start.back_answers = ReadStart.run(post, turned, start.back_answers, start.back_queries)
-            total = answer if total is None else total + answer
-        return self._add(slow, total)
+        pre = slice(found.pre.start, found.pre.start + rows)
+        return self._read(post, slow, transposed, found.post, pre, start and start.asked_back)
 
-    def _read(self, query: Tensor, matrix: Tensor, own: slice, other: slice) -> Tensor | None:
-        if not self._pairs.length:
-            return None
-        total: Tensor
-        total, self._handle = Read.run(query, matrix, self._handle, self._pairs, own, other)
-        return total
-
-    def _add(self, slow: Tensor, total: Tensor | None) -> Tensor:
-        if total is None:
+    def _read(
+        self, query: Tensor, slow: Tensor, matrix: Tensor, own: slice, other: slice, asked: Asked | None
+    ) -> Tensor:
+        if asked is None and not self._pairs.length:
             return slow
-        return slow + total if self._scale is None else torch.addcmul(slow, total, self._scale.unsqueeze(-1))
+        answers = asked and asked.answers
+        total: Tensor
+        total, self._handle, answers = Read.run(
+            query, slow, self._scale, matrix, self._handle, answers, self._pairs, own, other, asked
+        )
+        if asked is not None:
+            asked.answers = answers
+        return total
 
     def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Remember the step's pairs; a full chunk is first folded into the matrices."""
         if self._pairs.length == self._chunk:
-            self._begin(self.dense())
-        self._scale = 1 - decay if self._scale is None else self._scale * (1 - decay)
+            folded, self._scale = self._fold()
+            self._begin(folded)
+        self._scale = self._scale * (1 - decay)
         pairs: list[Outer] = [change for change in changes.values() if isinstance(change, Outer)]
         factors = [pair.pre for pair in pairs] + [pair.post for pair in pairs]
         self._handle = Write.run(rate / self._scale, self._handle, self._pairs, self._inputs, *factors)
 
+    def _fold(self, *names: str) -> tuple[dict[str, Tensor], Tensor]:
+        """Each layer's matrix at D's present value, and what D is beside it: 1, with D's relative gradient."""
+        keep = self._scale.detach()
+        folded: dict[str, Tensor] = {}
+        for name in names or self._layers:
+            found, start = self._layers[name], self._starts.get(name)
+            folded[name], self._handle = Fold.run(
+                start and start.matrix, keep, found.plasticity, self._handle, self._pairs, found.pre, found.post
+            )
+        return folded, self._scale / keep
+
     def matrix(self, layer: str) -> Tensor:
         """F itself, formed anew."""
-        found, start = self._layers[layer], self._starts.get(layer)
-        scale = self._like.new_ones(self._batch_shape) if self._scale is None else self._scale
-        matrix: Tensor = Fold.run(
-            start and start.matrix, scale, found.plasticity, self._handle, self._pairs, found.pre, found.post
-        )
-        return matrix
+        folded, scale = self._fold(layer)
+        return folded[layer] * scale[..., None, None]
 
     def dense(self) -> dict[str, Tensor]:
         """All matrices: the public form."""

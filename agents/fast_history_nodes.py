@@ -5,6 +5,8 @@ The buffers' gradients travel along handles, see `agents.fast_history`; every no
 only reader, so it adds to it in place and passes it on.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from agents.autograd import Node, make_handle
+
+BLOCK = 140_000
+"""Numbers that a level-2 cache of 1 MB holds besides what they are made of."""
 
 
 class Pairs:
@@ -24,6 +29,15 @@ class Pairs:
     def columns(self, part: slice) -> Tensor:
         """One side of one layer, at the steps remembered so far: (..., t, B, n) or (..., t, B, m)."""
         return self.buffer[..., : self.length, :, part]
+
+
+@dataclass
+class Asked:
+    """What the reads of a chunk ask of its first matrix S, or of Sᵀ, with the handle for the answers' gradients."""
+
+    matrix: Tensor
+    queries: list[Tensor]
+    answers: Tensor
 
 
 def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
@@ -48,36 +62,82 @@ def _outer_sum(pre: Tensor, post: Tensor) -> Tensor:
     return pre.movedim(-3, -1) @ post.transpose(-3, -2)
 
 
-class Read(Node):
-    """Σ_s ((query∘own_s) M)∘other_s over the pairs remembered so far.
+def _add_outer_sum(matrix: Tensor | None, pre: Tensor, post: Tensor) -> Tensor:
+    """The same added to `matrix` in place, if there is one."""
+    if matrix is None:
+        return _outer_sum(pre, post)
+    factors = pre.movedim(-3, -1).flatten(0, -3), post.transpose(-3, -2).flatten(0, -3)
+    return matrix.flatten(0, -3).baddbmm_(*factors).view_as(matrix)
 
-    With own the pre side and M = Λ it is the product with F, with own the post side and M = Λᵀ that with Fᵀ.
+
+def _blocks(matrix: Tensor) -> Iterator[slice]:
+    """So few episodes of a (..., B, n, m) at a time that what is made of their matrices stays in the cache."""
+    batch, n, m = matrix.shape[-3:]
+    size = max(1, BLOCK // (n * m))
+    return (slice(first, first + size) for first in range(0, batch, size))
+
+
+class Read(Node):
+    """slow + D (query S + Σ_s ((query∘own_s) M)∘other_s) over the pairs remembered so far.
+
+    With own the pre side and M = Λ it adds the product with F; with own the post side, M = Λᵀ and Sᵀ for S that with Fᵀ.
+    What S's gradient needs is left in the handle `answers`.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, matrix: Tensor, handle: Tensor, pairs: Pairs, own: slice, other: slice
-    ) -> tuple[Tensor, Tensor]:
-        products = _products(query, pairs.columns(own), matrix)
+        ctx: Any,
+        query: Tensor,
+        slow: Tensor,
+        scale: Tensor,
+        matrix: Tensor,
+        handle: Tensor,
+        answers: Tensor | None,
+        pairs: Pairs,
+        own: slice,
+        other: slice,
+        asked: Asked | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        products = total = ctx.step = None
+        if pairs.length:
+            products = _products(query, pairs.columns(own), matrix)
+            total = (products * pairs.columns(other)).sum(-3)
+        if asked is not None and answers is not None:
+            ctx.step, ctx.shape, ctx.start = len(asked.queries), answers.shape, asked.matrix[..., : slow.shape[-1]]
+            asked.queries.append(query.detach())  # detached, as the list outlives this node in that of S
+            found = (query.unsqueeze(-2) @ ctx.start).squeeze(-2)
+            total = found if total is None else total.add_(found)
+        assert total is not None
         ctx.buffer, ctx.steps, ctx.own, ctx.other = pairs.buffer, pairs.length, own, other
-        ctx.save_for_backward(query, matrix, products)
+        ctx.save_for_backward(query, scale, matrix, products, total)
         ctx.set_materialize_grads(False)
-        return (products * pairs.columns(other)).sum(-3), handle.detach()
+        return torch.addcmul(slow, total, scale.unsqueeze(-1)), handle.detach(), None if answers is None else answers.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None) -> Any:
+    def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None, answers: Tensor | None) -> Any:
         if gradient is None:
-            return None, None, to_pairs, None, None, None
-        query, matrix, products = ctx.saved_tensors
-        to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
-        gradient = gradient.unsqueeze(-3)
-        seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
-        to_seen[..., ctx.other].addcmul_(products, gradient)
-        to_query, to_matrix = _products_backward(
-            gradient * seen[..., ctx.other], query, seen[..., ctx.own], matrix, to_seen[..., ctx.own]
-        )
-        return to_query, to_matrix, to_pairs, None, None, None
+            return None, None, None, None, to_pairs, answers, *(None,) * 4
+        query, scale, matrix, products, total = ctx.saved_tensors
+        to_query = to_matrix = None
+        inner = gradient * scale.unsqueeze(-1)
+        if ctx.step is not None:
+            answers = inner.new_zeros(ctx.shape) if answers is None else answers
+            answers[..., ctx.step, :, : inner.shape[-1]] = inner
+            if ctx.needs_input_grad[0]:
+                # the vector on the left, as the kernel for one on the right takes eight times as long
+                to_query = (inner.unsqueeze(-2) @ ctx.start.transpose(-1, -2)).squeeze(-2)
+        if products is not None:
+            to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
+            seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
+            inner = inner.unsqueeze(-3)
+            to_seen[..., ctx.other].addcmul_(products, inner)
+            back, to_matrix = _products_backward(
+                inner * seen[..., ctx.other], query, seen[..., ctx.own], matrix, to_seen[..., ctx.own]
+            )
+            to_query = back if to_query is None else to_query.add_(back)
+        to_scale = (gradient * total).sum(-1)
+        return to_query, gradient, to_scale, to_matrix, to_pairs, answers, *(None,) * 4
 
 
 class Write(Node):
@@ -108,89 +168,77 @@ class Write(Node):
 
 
 class Open(Node):
-    """Hand out a chunk's first matrix S for reading; its gradient is the sum of all pairs asked and answered."""
+    """Hand out a chunk's first matrix S, for reading and for the fold; its gradient is gathered here, once a chunk."""
 
     @staticmethod
     def forward(
         ctx: Any, matrix: Tensor, chunk: int, queries: list[Tensor], back_queries: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.queries, ctx.back_queries = queries, back_queries
         ctx.set_materialize_grads(False)
         *lead, batch, n, m = matrix.shape
         # a state's own first matrix is read once more than its chunk is written, as that folds at the write after
-        return make_handle(matrix, (*lead, chunk + 1, batch, m)), make_handle(matrix, (*lead, chunk + 1, batch, n))
+        answers, back_answers = (make_handle(matrix, (*lead, chunk + 1, batch, size)) for size in (m, n))
+        return matrix.detach(), answers, back_answers
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, answers: Tensor | None, back_answers: Tensor | None) -> Any:
-        gradient = None
+    def backward(ctx: Any, gradient: Tensor | None, answers: Tensor | None, back_answers: Tensor | None) -> Any:
         if answers is not None:
             queries = torch.stack(ctx.queries, -3)
-            gradient = _outer_sum(queries, answers[..., : queries.shape[-3], :, :])
+            gradient = _add_outer_sum(gradient, queries, answers[..., : len(ctx.queries), :, :])
         if back_answers is not None:
             queries = torch.stack(ctx.back_queries, -3)
-            back = _outer_sum(back_answers[..., : queries.shape[-3], :, :], queries)
-            gradient = back if gradient is None else gradient.add_(back)
+            gradient = _add_outer_sum(gradient, back_answers[..., : len(ctx.back_queries), :, :], queries)
         return gradient, None, None, None
 
 
-class ReadStart(Node):
-    """The product query S, or with S transposed query Sᵀ; what S's gradient needs is left in the handle."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, matrix: Tensor, answers: Tensor, queries: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        ctx.step, ctx.matrix, ctx.shape = len(queries), matrix, answers.shape
-        queries.append(query.detach())  # detached, as the list outlives this node in that of S
-        ctx.set_materialize_grads(False)
-        return (query.unsqueeze(-2) @ matrix).squeeze(-2), answers.detach()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor | None, answers: Tensor | None) -> Any:
-        if gradient is None:
-            return None, None, answers, None
-        if answers is None:
-            answers = gradient.new_zeros(ctx.shape)
-        answers[..., ctx.step, :, : gradient.shape[-1]] = gradient
-        return (ctx.matrix @ gradient.unsqueeze(-1)).squeeze(-1), None, answers, None
-
-
 class Fold(Node):
-    """D (S + Λ ∘ Σ_s pre_s ⊗ post_s), a layer's matrix at the end of a chunk."""
+    """keep · (S + Λ ∘ Σ_s pre_s ⊗ post_s), a layer's matrix at the end of a chunk; `keep` (..., B) is a constant."""
 
     @staticmethod
     def forward(
         ctx: Any,
         start: Tensor | None,
-        scale: Tensor,
+        keep: Tensor,
         plasticity: Tensor,
         handle: Tensor,
         pairs: Pairs,
         pre: slice,
         post: slice,
-    ) -> Tensor:
-        ctx.buffer, ctx.steps, ctx.pre, ctx.post = pairs.buffer, pairs.length, pre, post
-        matrix = _outer_sum(pairs.columns(pre), pairs.columns(post)).mul_(plasticity.unsqueeze(-3))
-        if start is not None:
-            matrix += start
-        matrix *= scale[..., None, None]
-        ctx.save_for_backward(scale, plasticity, matrix)
-        return matrix
+    ) -> tuple[Tensor, Tensor]:
+        ctx.buffer, ctx.steps, ctx.pre, ctx.post, ctx.keep = pairs.buffer, pairs.length, pre, post, keep
+        ctx.save_for_backward(plasticity)
+        ctx.set_materialize_grads(False)
+        pre_seen, post_seen = pairs.columns(pre), pairs.columns(post)
+        matrix = plasticity.new_empty(*keep.shape, *plasticity.shape[-2:])
+        for rows in _blocks(matrix):
+            part, total = matrix[..., rows, :, :], _outer_sum(pre_seen[..., rows, :], post_seen[..., rows, :])
+            if start is None:
+                torch.mul(total, plasticity.unsqueeze(-3), out=part)
+            else:
+                torch.addcmul(start[..., rows, :, :], total, plasticity.unsqueeze(-3), out=part)
+            part *= keep[..., rows, None, None]
+        return matrix, handle.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        scale, plasticity, matrix = ctx.saved_tensors
-        seen = ctx.buffer[..., : ctx.steps, :, :]
-        pre, post = seen[..., ctx.pre], seen[..., ctx.post]
-        to_scale = (gradient * matrix).sum((-2, -1)) / scale
-        inner = gradient * scale[..., None, None]  # (..., B, n, m)
-        to_plasticity = _outer_sum(pre, post).mul_(inner).sum(-3)
-        weighted = inner * plasticity.unsqueeze(-3)
-        to_pairs = torch.zeros_like(ctx.buffer)
-        to_seen = to_pairs[..., : ctx.steps, :, :]
-        to_seen[..., ctx.pre] = (post.transpose(-3, -2) @ weighted.transpose(-1, -2)).transpose(-3, -2)
-        to_seen[..., ctx.post] = (pre.transpose(-3, -2) @ weighted).transpose(-3, -2)
-        return inner if ctx.needs_input_grad[0] else None, to_scale, to_plasticity, to_pairs, None, None, None
+    def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None, to_pairs, None, None, None
+        (plasticity,) = ctx.saved_tensors
+        to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
+        seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
+        to_plasticity = torch.zeros_like(plasticity)
+        pre, post = (seen[..., part].transpose(-3, -2).contiguous() for part in (ctx.pre, ctx.post))  # (..., B, t, n)
+        to_pre, to_post = torch.empty_like(pre), torch.empty_like(post)
+        for rows in _blocks(gradient):
+            inner = gradient[..., rows, :, :].mul_(ctx.keep[..., rows, None, None])  # (..., b, n, m)
+            total = (pre[..., rows, :, :].transpose(-1, -2) @ post[..., rows, :, :]).mul_(inner)
+            to_plasticity += total.sum(-3)
+            weighted = torch.mul(inner, plasticity.unsqueeze(-3), out=total)
+            to_pre[..., rows, :, :] = post[..., rows, :, :] @ weighted.transpose(-1, -2)
+            to_post[..., rows, :, :] = pre[..., rows, :, :] @ weighted
+        to_seen[..., ctx.pre] += to_pre.transpose(-3, -2)
+        to_seen[..., ctx.post] += to_post.transpose(-3, -2)
+        return gradient if ctx.needs_input_grad[0] else None, None, to_plasticity, to_pairs, None, None, None

@@ -24,7 +24,7 @@ class Outer(NamedTuple):
 
     def square_norm(self) -> Tensor:
         """Sum of the squares of all entries (...), without forming the matrix."""
-        return self.pre.square().sum(-1) * self.post.square().sum(-1)
+        return (self.pre * self.pre).sum(-1) * (self.post * self.post).sum(-1)  # faster to send back than `square`
 
 
 class LowRank(NamedTuple):
