@@ -111,7 +111,11 @@ class Read(Node):
         ctx.buffer, ctx.steps, ctx.own, ctx.other = pairs.buffer, pairs.length, own, other
         ctx.save_for_backward(query, scale, matrix, products, total)
         ctx.set_materialize_grads(False)
-        return torch.addcmul(slow, total, scale.unsqueeze(-1)), handle.detach(), None if answers is None else answers.detach()
+        return (
+            torch.addcmul(slow, total, scale.unsqueeze(-1)),
+            handle.detach(),
+            None if answers is None else answers.detach(),
+        )
 
     @staticmethod
     @once_differentiable

@@ -94,7 +94,7 @@ def _draw(found: Contest, table: Mapping[str, Sequence[Curve]], canvas: "Figure"
     for place, (name, images) in enumerate(columns.items()):
         for row, image in enumerate(images):
             axes = canvas.add_subplot(panels[row, place])
-            axes.imshow(image.view(task.item_shape), cmap="gray", vmin=-1, vmax=1)
+            axes.imshow(image.view(task.item_shape).numpy(), cmap="gray", vmin=-1, vmax=1)
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(name, fontsize=8, fontweight="normal", loc="center")

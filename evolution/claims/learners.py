@@ -61,31 +61,22 @@ class Curve:
 
 
 def learn(learner: Learner, task: Task, budget: int, *, seed: int, evals: int, eval_episodes: int) -> Curve:
-    """Train one agent on a budget of episodes; evaluations are spread evenly over it."""
-    searcher = make_searcher(
-        learner.searcher,
-        task,
-        learner.make(derive_seed(seed, "agent")),
-        seed=derive_seed(seed, "search"),
-        budget=budget,
-    )
-    episodes, metric, seconds = [0], [_metric(searcher.agent(), task, eval_episodes)], 0.0
-    for number in range(1, evals + 1):
+    """Train one agent on a budget of episodes, as `train` does; evaluations are spread evenly over it."""
+    agent = learner.make(derive_seed(seed, "agent"))
+    searcher = make_searcher(learner.searcher, task, agent, seed=seed, budget=budget)
+    metric, seconds = [_metric(searcher.agent(), task, eval_episodes)], 0.0
+    episodes = [budget * number // evals for number in range(evals + 1)]
+    for goal in episodes[1:]:
         start = time.process_time()
         try:
-            while searcher.episodes < budget * number // evals:
+            while searcher.episodes < goal:
                 searcher.step()
         except Diverged:
-            metric.append(math.nan)
-        else:
-            metric.append(_metric(searcher.agent(), task, eval_episodes))
-        seconds += time.process_time() - start
-        episodes.append(budget * number // evals)
-        if math.isnan(metric[-1]):
-            rest = range(number + 1, evals + 1)
-            episodes += [budget * later // evals for later in rest]
-            metric += [math.nan for _ in rest]
             break
+        finally:
+            seconds += time.process_time() - start
+        metric.append(_metric(searcher.agent(), task, eval_episodes))
+    metric += [math.nan] * (len(episodes) - len(metric))
     return Curve(tuple(episodes), tuple(metric), seconds, searcher.n_searched, searcher.agent())
 
 
