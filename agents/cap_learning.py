@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 GROUP = 1 << 20
 """Numbers of the graphs of networks that live side by side."""
+CACHED = 1 << 17
+"""Numbers of the rates that are looked up at once: half of a cache of a megabyte."""
 BLOCK = 1 << 20
 """Numbers of the input drives that are computed at once."""
 
@@ -169,7 +171,7 @@ class _Change:
             self.graph_table = tables[1][own]  # (n, C, C)
             self.rows = lesson.graph.new_zeros(count * self.codes + 1, units)  # the last is for who does not change
             self.first_row = torch.arange(count, device=own.device).unsqueeze(1) * self.codes
-            self.rates = torch.empty_like(self.graph)
+            self.rates = self.graph.new_empty(max(1, CACHED // units), units)
 
     def make(self, code: Tensor, columns: Tensor, active: Tensor) -> None:
         """Change all weights by one example: codes (n, V), columns (n, 2, K), which networks change (n,)."""
@@ -180,5 +182,8 @@ class _Change:
         across = code.unsqueeze(1).expand(-1, self.codes, -1)
         torch.gather(self.graph_table, 2, across, out=self.rows[:-1].view(len(code), self.codes, -1))
         chosen = (code + self.first_row).masked_fill_(~active.unsqueeze(1), len(self.rows) - 1).view(-1)
-        torch.index_select(self.rows, 0, chosen, out=self.rates)
-        self.graph.addcmul_(self.edges, self.rates)
+        size = len(self.rates)
+        for first in range(0, len(chosen), size):  # in blocks, so that the rates stay in the cache
+            some = chosen[first : first + size]
+            rates = torch.index_select(self.rows, 0, some, out=self.rates[: len(some)])
+            self.graph[first : first + size].addcmul_(self.edges[first : first + size], rates)
