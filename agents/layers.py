@@ -12,10 +12,11 @@ class PlasticLinear(nn.Module):
     """Slow weights (n, m) and the plasticity of each connection; the fast weights live in the agent's state.
 
     Biases are the last `biases` rows, driven by the constant input 1, so that a rule treats them as any other
-    connection: n = `inputs` + `biases`.
+    connection: n = `inputs` + `biases`. `plastic_inputs` (n,) is 1 for the inputs and 0 for the biases.
     """
 
     plasticity: Tensor | None
+    plastic_inputs: Tensor
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class PlasticLinear(nn.Module):
         super().__init__()
         self.inputs, self.outputs, self.biases = inputs, outputs, biases
         shape = (inputs + biases, outputs)
+        self.register_buffer("plastic_inputs", (torch.arange(inputs + biases) < inputs).float(), persistent=False)
         self.weight = nn.Parameter((torch.rand(shape, generator=generator) * 2 - 1) * scale)
         if plasticity == "random":
             self.plasticity = nn.Parameter(torch.rand(shape, generator=generator) * 2 - 1)

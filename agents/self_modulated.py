@@ -192,7 +192,7 @@ class SelfModulatedNetwork(Agent):
         for name, layer in self.layers().items():
             pre = pres[name]
             if not self.rule.plastic_biases:
-                pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
+                pre = pre * layer.plastic_inputs
             needs = self.rule.needs
             signals = Signals(
                 pre,
