@@ -80,8 +80,8 @@ def _blocks(matrix: Tensor) -> Iterator[slice]:
 class Read(Node):
     """slow + D (query S + Σ_s ((query∘own_s) M)∘other_s) over the pairs remembered so far.
 
-    With own the pre side and M = Λ it adds the product with F; with own the post side, M = Λᵀ and Sᵀ for S that with Fᵀ.
-    What S's gradient needs is left in the handle `answers`.
+    With own the pre side and M = Λ it adds the product with F; with own the post side, M = Λᵀ and Sᵀ in place of S that
+    with Fᵀ. What S's gradient needs is left in the handle `answers`.
     """
 
     @staticmethod
@@ -111,11 +111,8 @@ class Read(Node):
         ctx.buffer, ctx.steps, ctx.own, ctx.other = pairs.buffer, pairs.length, own, other
         ctx.save_for_backward(query, scale, matrix, products, total)
         ctx.set_materialize_grads(False)
-        return (
-            torch.addcmul(slow, total, scale.unsqueeze(-1)),
-            handle.detach(),
-            None if answers is None else answers.detach(),
-        )
+        answers = None if answers is None else answers.detach()
+        return torch.addcmul(slow, total, scale.unsqueeze(-1)), handle.detach(), answers
 
     @staticmethod
     @once_differentiable

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import agents
+from agents import fast_history_nodes
 from agents.fast_history import FastHistory
 from agents.rules import RULES, Rule, Signal, Signals
 from agents.self_modulated import SelfModulatedNetwork
@@ -88,8 +89,12 @@ def test_rollout_equals_single_steps_with_dense_weights(rule: str, cell: str, op
         torch.testing.assert_close(closed["fast"][name], matrix, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.parametrize("block", [fast_history_nodes.BLOCK, 340])  # 340: three episodes of the cell's matrix, then one
 @pytest.mark.parametrize("chunk", [1, 3, 8])
-def test_final_matrices_of_a_started_history_carry_gradients(chunk: int) -> None:
+def test_final_matrices_of_a_started_history_carry_gradients(
+    chunk: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_history_nodes, "BLOCK", block)
     agent, lived = make("gradient"), episode()
     begin = {name: torch.randn_like(x).mul_(0.1) for name, x in agent.initial_state((4,))["fast"].items()}
 
@@ -101,7 +106,10 @@ def test_final_matrices_of_a_started_history_carry_gradients(chunk: int) -> None
         outputs, state = step_by_step(agent, lived.inputs[:11], state)
         final = agent.close_state(state)["fast"]
         loss = outputs.square().sum() + sum(x.sin().sum() for x in final.values())
-        return list(torch.autograd.grad(loss, [*start.values(), *agent.parameters()]))
+        found = torch.autograd.grad(loss, [*start.values(), *agent.parameters()], retain_graph=True)
+        again = torch.autograd.grad(loss, [*start.values(), *agent.parameters()])
+        assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))  # nothing was overwritten
+        return list(found)
 
     for mine, theirs in zip(total(True), total(False), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
