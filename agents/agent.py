@@ -20,7 +20,8 @@ class Agent(nn.Module):
     All that changes within an episode lives in the state, so that a lifetime can be reset, saved, compared and moved.
 
     A kind of network is one subclass in one file and one row in `agents.NETWORKS`. It is made as
-    `Network(observation_size, output_size, rule=…, options=…, seed=…)`, with `features=` too if it learns from labels.
+    `Network(observation_size, output_size, rule=…, options=…, seed=…)`, with `features=` too if it learns from labels,
+    and `image_shape=` if its options name a front end.
     """
 
     offers: ClassVar[frozenset[Signal]] = frozenset()

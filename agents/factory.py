@@ -10,7 +10,7 @@ from typing import Any
 import safetensors.torch
 
 from agents.agent import Agent
-from agents.front_ends import perceived_size
+from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS
 from agents.rules import RULES, Rule
 from plastic_envs.checks import check_int
@@ -88,7 +88,7 @@ def make(
         made["features"] = _features(features, observation_size, output_size)
     seen = made.get("features", observation_size)
     if (front_end := getattr(chosen, "front_end", None)) is not None:
-        made["image_shape"] = None if image_shape is None else tuple(image_shape)
+        made["image_shape"] = checked_image_shape(image_shape, observation_size)
         seen = perceived_size(observation_size, front_end, made["image_shape"])
     told = network_class.rule_arguments(seen, output_size, chosen) | {"seed": seed}
     told = {key: value for key, value in told.items() if key in taken}
@@ -106,7 +106,7 @@ def make(
         **({"image_shape": list(made["image_shape"])} if "image_shape" in made else {}),
         **of_network,
     }
-    return agent
+    return agent.eval()
 
 
 def _units(parameters: int, settings: dict[str, Any]) -> int:

@@ -1,6 +1,7 @@
 """Convolutional front ends by name: from an image to features, before a plastic network; a class and a row each."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import Registry, Row, construct
+from plastic_envs.registry import Registry, Row, construct, parse_spec
 
 FRONT_ENDS = Registry(
     "front end",
@@ -24,32 +26,17 @@ FRONT_ENDS = Registry(
 class FrontEnd(nn.Module):
     """From images (N, C, H, W) to features (N, `features`); it has no plasticity.
 
-    One of your own is made as `Name(image_shape)` and goes by `module:Name`.
+    One of your own is any `nn.Module` with `features` that is made as `Name(image_shape=(C, H, W))`; it goes by
+    `module:Name`.
 
-    Args:
-        image_shape: (C, H, W).
+    Batch normalisation is torch's own. Agents are made in evaluation mode, where running averages count, so that what
+    an agent does with an image does not depend on the images beside it: single steps, rollouts, populations and
+    evaluations agree. In training mode, in which backpropagation holds the parts that it searches, the statistics are
+    those of all images of a rollout, and the averages move once for each rollout.
     """
 
     features: int
     image_shape: tuple[int, int, int]
-
-
-class Norm(nn.BatchNorm2d):
-    """Batch normalisation of an agent that lives many times at once.
-
-    While its parameters are trained by gradients the statistics are those of all images of a rollout, and running
-    averages of them are kept. Everywhere else, in evaluations, single steps and populations, the averages count, so
-    that what an agent does with an image does not depend on the other images.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, H, W)."""
-        trained = torch.is_grad_enabled() and self.weight.requires_grad
-        if trained and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        return functional.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, trained, self.momentum or 0.1, self.eps
-        )
 
 
 class Strided(FrontEnd):
@@ -62,15 +49,15 @@ class Strided(FrontEnd):
         UsageError: the images have fewer than 31 pixels a side.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], channels: int = 64) -> None:
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         check_side("strided", image_shape, 31)
         sides: tuple[int, ...] = image_shape[1:]
         for _ in range(4):
             sides = tuple((side - 3) // 2 + 1 for side in sides)
-        widths = [image_shape[0], *[channels] * 4]
+        widths = [image_shape[0], 64, 64, 64, 64]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2) for a, b in pairwise(widths))
-        self.features = channels * sides[0] * sides[1]
+        self.features = 64 * sides[0] * sides[1]
 
     def forward(self, image: Tensor) -> Tensor:
         """Features (N, F)."""
@@ -82,17 +69,21 @@ class Strided(FrontEnd):
 class Conv4(FrontEnd):
     """Four blocks of a 3×3 convolution to 64 channels, batch normalisation, ReLU, and 2×2 maximum pooling.
 
-    Images too small for that are pooled as often as they can be: of the 8×8 digits 64 features are left, of 31×31
+    A block whose image has a side of one pixel does not pool it: of the 8×8 digits 64 features are left, of 31×31
     pixels 64, of 84×84 1,600.
+
+    Args:
+        image_shape: (C, H, W).
+        channels: 64, or 32 as in Finn et al. 2017, "Model-agnostic meta-learning", section 5.2.
 
     Source: Vinyals et al. 2016, "Matching networks for one shot learning", section 4.1.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], channels: int = 64) -> None:
         super().__init__()
-        widths = [image_shape[0], *[channels] * 4]
+        widths = [image_shape[0], *[check_int("channels", channels, low=1)] * 4]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(Norm(channels) for _ in range(4))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(4))
         sides: tuple[int, ...] = image_shape[1:]
         for _ in range(4):
             sides = tuple(side // 2 for side in sides) if min(sides) >= 2 else sides
@@ -135,8 +126,8 @@ class _Residual(nn.Module):
         super().__init__()
         widths = [inputs, *[outputs] * 3]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(Norm(outputs) for _ in range(3))
-        self.shortcut, self.shortcut_norm = nn.Conv2d(inputs, outputs, 1, bias=False), Norm(outputs)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in range(3))
+        self.shortcut, self.shortcut_norm = nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
 
     def forward(self, image: Tensor) -> Tensor:
         found = image
@@ -159,26 +150,45 @@ def check_side(name: str, image_shape: tuple[int, int, int], least: int) -> None
         raise UsageError(f"front end {name!r} takes images of at least {least}×{least} pixels, not {height}×{width}")
 
 
+def checked_image_shape(given: Sequence[int] | None, observation_size: int) -> tuple[int, ...] | None:
+    """A shape (H, W) or (C, H, W) as a tuple, or None.
+
+    Raises:
+        UsageError: it is not of this form, or an observation does not hold such an image.
+    """
+    if given is None:
+        return None
+    allowed = isinstance(given, list | tuple) and len(given) in (2, 3) and all(type(size) is int for size in given)
+    if not allowed or min(given) < 1 or math.prod(given) > observation_size:
+        raise UsageError(
+            f"image_shape={given!r} must be (H, W) or (C, H, W), of no more than the observation's {observation_size} "
+            "numbers"
+        )
+    return tuple(given)
+
+
 def make_front_end(spec: str, image_shape: tuple[int, ...] | None, seed: int) -> FrontEnd:
     """A front end by name, with weights as torch draws them, from a seed.
 
     Args:
-        spec: a name of `FRONT_ENDS` or `module:Name`.
+        spec: a name of `FRONT_ENDS` or `module:Name`, with options as in "conv4,channels=32".
         image_shape: (H, W) or (C, H, W); None if the observation begins with no image.
         seed: of the weights.
 
     Raises:
-        UsageError: there is no image, it is too small, or the name is unknown.
+        UsageError: there is no image, it is too small, the name is unknown, or what it stands for has no `features`.
     """
     if image_shape is None:
         raise UsageError(
             f"front_end={spec} needs observations that begin with an image: a slice named 'image', or image_shape"
         )
-    whole: Any = (1, *image_shape) if len(image_shape) == 2 else tuple(image_shape)
-    make = FRONT_ENDS.load_class(spec, nn.Module)
+    whole: Any = (1, *image_shape) if len(image_shape) == 2 else image_shape
+    name, options = parse_spec(spec)
+    make = FRONT_ENDS.load_class(name, nn.Module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made: FrontEnd = construct("front end", spec, make, {"image_shape": whole})
+        made: FrontEnd = construct("front end", name, make, {"image_shape": whole, **options})
+    check_int(f"features of front end {name!r}", getattr(made, "features", None), low=1)
     made.image_shape = whole
     return made
 

@@ -72,6 +72,8 @@ class Backprop(Searcher):
         self.generator = make_generator(seed, "task")
         for name, parameter in self._agent.named_parameters():
             parameter.requires_grad_(name in self.searched)
+        for module in self._agent.modules():  # batch normalisation that is not searched keeps its running averages
+            module.training = any(parameter.requires_grad for parameter in module.parameters())
         self._parameters = {name: value for name, value in self._agent.named_parameters() if name in self.searched}
         self.optimizer = self._make_optimizer(optimizer, weight_decay, amsgrad, momentum)
 
@@ -112,7 +114,7 @@ class Backprop(Searcher):
 
     def agent(self) -> Agent:
         """The agent after the last update."""
-        return copy.deepcopy(self._agent).requires_grad_(False)
+        return copy.deepcopy(self._agent).requires_grad_(False).eval()
 
     def _buffers(self) -> list[tuple[str, torch.Tensor]]:
         """What training changes besides parameters, such as running averages of a batch normalisation."""

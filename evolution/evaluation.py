@@ -1,5 +1,6 @@
 """How good an agent is, on episodes that no searcher ever presents."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -62,6 +63,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
     check_int("episodes", episodes, low=1)
     check_int("seed", seed, low=0)
     task = check_task(task).held_out()
+    agent = copy.deepcopy(agent).eval()
     generator = make_generator(seed, "evaluation")
     scores: list[Tensor] = []
     losses: list[Tensor] = []

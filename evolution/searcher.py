@@ -70,7 +70,7 @@ class Searcher(ABC):
         self.seed = seed
         self.budget = budget
         self.ledger = Ledger()
-        self._agent = copy.deepcopy(agent)
+        self._agent = copy.deepcopy(agent).eval()
         self.searched = searched_names(agent, searched)
 
     @property

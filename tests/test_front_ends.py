@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import agents
-from agents.front_ends import Conv4, FrontEnd, Norm, ResNet12, Strided
-from evolution import RunSettings, make_searcher, train
+from agents.front_ends import Conv4, FrontEnd, ResNet12, Strided
+from evolution import RunSettings, evaluate, make_searcher, train
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.tasks import make_task
@@ -20,6 +20,14 @@ NETWORKS = [
     ("plastic-head", "decaying-hebb", {}),
     ("plastic-rnn", "oja", {"hidden": 9}),
 ]
+
+
+class Normalised(nn.Sequential):
+    """A user's own that is no FrontEnd: one convolution and torch's batch normalisation."""
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(nn.Conv2d(image_shape[0], 2, 3, stride=4), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten())
+        self.features = 8
 
 
 class Corners(FrontEnd):
@@ -73,27 +81,65 @@ def test_conv4_is_four_blocks(side: int, features: int) -> None:
     torch.testing.assert_close(front_end(image), expected.flatten(1))
 
 
+def test_conv4_has_as_many_channels_as_it_is_told() -> None:
+    agent = make("plastic-head", "oja", {}, "conv4,channels=32")
+    assert agent.get_parameter("front_end.convolutions.3.weight").shape == (32, 32, 3, 3)
+    assert agent.get_parameter("head.weight").shape == (32, 3)
+
+
 def test_resnet12_has_the_usual_size() -> None:
     front_end = ResNet12((3, 84, 84))
     assert front_end(torch.rand(2, 3, 32, 32)).shape == (2, 640)
     assert sum(value.numel() for value in front_end.parameters()) == 12_424_320
 
 
-def test_norm_keeps_running_averages_only_while_it_is_trained() -> None:
-    norm, plain = Norm(2), nn.BatchNorm2d(2)
-    image = torch.randn(6, 2, 3, 3) + 1
-    torch.testing.assert_close(norm(image), plain(image))
-    torch.testing.assert_close(norm.running_mean, plain.running_mean)
-    before = norm.running_var.clone()
-    with torch.no_grad():
-        torch.testing.assert_close(norm(image), plain.eval()(image))
-    norm.requires_grad_(False)
-    torch.testing.assert_close(norm(image), plain(image))
-    assert torch.equal(norm.running_var, before)
+def statistics(agent: agents.Agent) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in agent.named_buffers()}
+
+
+def test_training_takes_the_statistics_of_a_rollout_and_keeps_averages_of_them_once() -> None:
+    agent = make("plastic-head", "decaying-hebb", {}).train()
+    convolution = agent.get_submodule("front_end.convolutions.0")
+    episode = agents.rollout(agent, TASK, 4, generator()).episode
+    assert episode is not None
+    first = convolution(episode.inputs[..., :64].reshape(-1, 1, 8, 8)).transpose(0, 1).flatten(1)  # (channels, N·H·W)
+    averages = statistics(agent)
+    assert averages["front_end.norms.0.num_batches_tracked"] == 1
+    torch.testing.assert_close(averages["front_end.norms.0.running_mean"], 0.1 * first.mean(1))
+    torch.testing.assert_close(averages["front_end.norms.0.running_var"], 0.9 + 0.1 * first.var(1))
+
+
+def test_only_training_changes_averages() -> None:
+    agent = make("self-modulated", "hebbian", {"hidden": 9})
+    before = statistics(agent)
+    both = {name: torch.stack([value, value]) for name, value in agent.named_parameters()}
+    agent(torch.rand(1, TASK.observation_size))  # a single image, with gradients
+    agents.rollout(agent, TASK, 3, generator())
+    agents.rollout(agent, TASK, 3, generator(), parameters=both)
+    evaluate(agent.train(), TASK, 8)
+    assert all(torch.equal(value, before[name]) for name, value in agent.named_buffers())
+    assert not evaluate(agent, TASK, 8).scores.ne(evaluate(agent.eval(), TASK, 8).scores).any()
+
+
+def test_training_leaves_a_front_end_that_is_not_searched_as_it_is() -> None:
+    agent = make("plastic-head", "decaying-hebb", {})
+    searcher = make_searcher("backprop,batch_size=4", TASK, agent, seed=0, searched=["head.*"])
+    searcher.step()
+    given, found = agent.state_dict(), searcher.agent().state_dict()
+    assert {name for name in given if not torch.equal(given[name], found[name])} <= {"head.weight", "head.plasticity"}
+    assert not torch.equal(given["head.weight"], found["head.weight"])
+
+
+def test_what_a_search_gives_is_in_evaluation_mode() -> None:
+    agent = make("plastic-head", "decaying-hebb", {}).train()
+    for name in ("backprop,batch_size=4", "pgpe,popsize=4,episodes=2"):
+        searcher = make_searcher(name, TASK, agent, seed=0)
+        searcher.step()
+        assert not any(module.training for module in searcher.agent().modules())
 
 
 @pytest.mark.parametrize(("network", "rule", "options"), NETWORKS)
-@pytest.mark.parametrize("front_end", ["conv4", "tests.test_front_ends:Corners"])
+@pytest.mark.parametrize("front_end", ["conv4", "tests.test_front_ends:Corners", "tests.test_front_ends:Normalised"])
 def test_rollout_equals_single_steps_and_a_population(
     network: str, rule: str, options: dict[str, Any], front_end: str
 ) -> None:
@@ -193,6 +239,10 @@ def test_interrupted_training_goes_on_with_the_same_averages(tmp_path: Any) -> N
         (TASK, {"front_end": "strided"}, "images of at least 31×31 pixels, not 8×8"),
         (TASK, {"front_end": "resnet12"}, "images of at least 16×16"),
         (TASK, {"front_end": "conv5"}, "unknown front end 'conv5'"),
+        (TASK, {"front_end": "conv4,channels=0"}, "channels must be an integer of at least 1, not 0"),
+        (TASK, {"front_end": "torch.nn:Identity"}, "features of front end 'torch.nn:Identity' must be an integer"),
+        (TASK, {"front_end": "conv4", "image_shape": (9, 9)}, "no more than the observation's 67 numbers"),
+        (TASK, {"front_end": "conv4", "image_shape": (8,)}, r"image_shape=\(8,\) must be \(H, W\) or \(C, H, W\)"),
         (TASK, {"front_end": "conv4", "hidden": 3}, r"hidden \(with a front end\) must be an integer of at least 4"),
         (TASK, {"front_end": "conv4", "network": "feedback", "rule": "pool"}, "unknown option 'front_end'"),
     ],
