@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from agents.agent import State
 from agents.cells import CELLS, Activation, Cell
+from agents.distinct_pairs import DistinctPairs
 from agents.fast_network import FastWeightNetwork, apply_layer
 from agents.fast_weights import FastWeights
 from agents.layers import PlasticLinear, with_ones
@@ -132,7 +133,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
 
     def _errors(
         self,
-        fast: FastWeights,
+        fast: FastWeights | DistinctPairs,
         raw: Tensor,
         activation: Activation,
         memory: Tensor | None,
@@ -157,7 +158,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
         return {"encode": to_embedding * (embedding > 0), "cell": to_cell, "decode": to_raw}
 
 
-def _send_back(name: str, layer: PlasticLinear, fast: FastWeights, post: Tensor, rows: int) -> Tensor:
+def _send_back(name: str, layer: PlasticLinear, fast: FastWeights | DistinctPairs, post: Tensor, rows: int) -> Tensor:
     """Post (W + Λ∘F)ᵀ for the first `rows` inputs."""
     slow = post @ layer.weight[..., :rows, :].transpose(-1, -2)
     return fast.read_back(name, post, rows, slow)
