@@ -40,6 +40,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.meta_training
 	$(BIN)/python -m benchmarks.firing_rules
 	$(BIN)/python -m benchmarks.feedback_rules --terms 1+3+10
+	$(BIN)/python -m benchmarks.pattern_completion
 
 clean:
 	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

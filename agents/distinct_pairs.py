@@ -24,6 +24,17 @@ CHUNK = 20
 """Pairs to a chunk, as measured with 1001 units and 4 episodes; it hardly matters between 16 and 24."""
 
 
+def saving(layers: Mapping[str, PlasticLinear], batch_size: int, steps: int) -> float:
+    """How many fast weights less a step passes over than with dense matrices, as measured: Σ B (n m − (n + m) t).
+
+    t is the number of pairs remembered on average, min(T, C) / 2. The products themselves cost less than the some
+    sixteen passes over B matrices that autograd makes at a dense step, and both forms grow with T.
+    """
+    pairs = min(steps, CHUNK) / 2
+    sizes = [layer.weight.shape for layer in layers.values()]
+    return batch_size * sum(n * m - (n + m) * pairs for n, m in sizes)
+
+
 class DistinctPairs:
     """The fast weights of all layers during a rollout (see the module's text), all zero at the start."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
-from agents.distinct_pairs import DistinctPairs
+from agents.distinct_pairs import DistinctPairs, saving
 from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, FastWeights, TraceFastWeights, dense
 from agents.front_ends import make_front_end
@@ -38,8 +38,9 @@ class FastWeightNetwork(Agent):
     keeps_trace: ClassVar[bool] = False
     """Whether the public state holds F for every rule; otherwise it holds Λ∘F where the rule does not need F itself."""
 
-    pairs_from: ClassVar[int] = 50_000
-    """Fast weights, of all layers and episodes, from which rollouts keep them as distinct pairs."""
+    pairs_from: ClassVar[float] = 50_000.0
+    """The saving from which rollouts keep F as distinct pairs, as `distinct_pairs.saving` counts it: -inf for always,
+    inf for never. The default is what a step of nodes costs, in fast weights that a dense step could pass over."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class FastWeightNetwork(Agent):
             return {}
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
-        if steps is not None and self._may_keep_pairs(batch_shape):
+        if steps is not None and self._may_keep_pairs(batch_shape, steps):
             return {"fast": DistinctPairs(self.layers(), batch_shape[0])}
 
         def zeros() -> dict[str, Tensor]:
@@ -153,12 +154,10 @@ class FastWeightNetwork(Agent):
         }
         return fastest[rule.decay] <= 0.4
 
-    def _may_keep_pairs(self, batch_shape: tuple[int, ...]) -> bool:
+    def _may_keep_pairs(self, batch_shape: tuple[int, ...], steps: int) -> bool:
         """Whether F, where the state holds it, can be kept as distinct pairs, and whether that is cheaper."""
         allowed = self.keeps_trace and self.rule.rank_one and self.rule.bound is None and not self.options.retroactive
-        if not allowed or len(batch_shape) > 1:
-            return False
-        return batch_shape[0] * sum(layer.weight.numel() for layer in self.layers().values()) >= self.pairs_from
+        return allowed and len(batch_shape) == 1 and saving(self.layers(), batch_shape[0], steps) >= self.pairs_from
 
     def close_state(self, state: State) -> State:
         """Fast weights as one matrix per layer and episode."""

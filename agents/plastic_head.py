@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agents.agent import State
 from agents.fast_network import FastWeightNetwork, apply_layer
+from agents.fast_weights import DenseFastWeights
 from agents.layers import PlasticLinear
 from agents.options import PlasticHeadOptions
 from agents.rules import Rule
@@ -77,9 +78,9 @@ class PlasticHead(FastWeightNetwork):
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: observation (..., B, D) to logits (..., B, K); then one change of the fast weights."""
         features, label = percept.tensor_split((self.head.inputs,), -1)
-        if self.plastic:
-            features = features.expand(*state["fast"]["head"].shape[:-2], -1)
         fast = self._open(state)
+        if isinstance(fast, DenseFastWeights):  # a population sees the same
+            features = features.expand(*fast.matrices["head"].shape[:-2], -1)
         logits = apply_layer("head", self.head, fast, features) + self.options.label_gain * label
         probabilities = logits.softmax(-1)
         new: State = {}
