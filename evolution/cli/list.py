@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
             ("searchers", SEARCHERS),
         )
     }
+    names["tasks"]["gym:id"] = "any Gymnasium environment, such as gym:CartPole-v1 or gym:module:id"
     names["presets"] = {name: describe(grids) for name, grids in PRESETS.items()}
     if args.json:
         print(json.dumps(names, indent=2, ensure_ascii=False))
