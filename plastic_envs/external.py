@@ -66,6 +66,8 @@ class ExternalTask(Task):
     ) -> None:
         self.name = f"{PREFIX}{env_id}"
         self.normalise_observations = check_bool("normalise_observations", normalise_observations)
+        if env_id.count(":") > 1:
+            raise UsageError(f"task {self.name!r} is neither {PREFIX}id nor {PREFIX}module:id")
         if max_episode_steps is not None:
             check_int("max_episode_steps", max_episode_steps, low=1)
 

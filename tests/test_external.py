@@ -365,7 +365,7 @@ def test_only_environments_of_other_modules_need_trust(tmp_path):
     [
         ("gym:CartPol-v1", "CartPol"),
         ("gym:", "Malformed environment ID"),
-        ("gym:a:b:c", "gym:a:b:c"),
+        ("gym:a:b:c", "is neither gym:id nor gym:module:id"),
         ("gym:no_such_module:X-v0", "no_such_module"),
         ("gym:Pendulum-v1,gravity=5", "unexpected keyword argument 'gravity'"),
         ("gym:LunarLander-v3", "[Bb]ox2[Dd]"),
