@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from agents.normalisation import RunningNormalisation
 from agents.rules.base import Rule, Signal
 from plastic_envs.errors import UsageError
 
@@ -39,6 +40,8 @@ class Agent(nn.Module):
     batched: bool
     """Whether `live` takes parameters with a leading population dimension; otherwise rollouts use `torch.vmap`.
     See `takes_population`."""
+    normaliser: RunningNormalisation | None
+    """What observations go through first, if anything; a searcher updates it."""
 
     def __init__(self, observation_size: int, output_size: int, *, rule: Rule, seed: int) -> None:
         super().__init__()
@@ -47,6 +50,7 @@ class Agent(nn.Module):
                 f"rule {type(rule).__name__} needs {', '.join(sorted(missing))}, which {type(self).__name__} lacks"
             )
         self.observation_size, self.output_size, self.rule = observation_size, output_size, rule
+        self.normaliser = None
         self._seed = seed
         self._births: torch.Generator | None = None
 
@@ -79,7 +83,7 @@ class Agent(nn.Module):
 
     def perceive(self, observations: Tensor, state: State) -> Any:
         """What depends on observations alone, for many steps at once: (S, B, D) to anything that `[step]` indexes."""
-        return observations
+        return observations if self.normaliser is None else self.normaliser(observations)
 
     def live(self, percept: Any, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step on what was perceived of it: output (..., B, K) and new state.

@@ -12,8 +12,9 @@ import safetensors.torch
 from agents.agent import Agent
 from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS
+from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
-from plastic_envs.checks import check_int
+from plastic_envs.checks import check_bool, check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import check_trusted, construct, format_spec, parse_spec
 from plastic_envs.task import Task, check_task
@@ -30,6 +31,7 @@ def make(
     features: int | None = None,
     parameters: int | None = None,
     image_shape: Sequence[int] | None = None,
+    normalise_observations: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> Agent:
@@ -46,6 +48,8 @@ def make(
             classified; the label, K numbers, follows them. By default all numbers that are left beside the label.
         parameters: Take as many hidden units as make about so many parameters, for a comparison of equal size.
         image_shape: For networks with a front end: (H, W) or (C, H, W) of the image that an observation begins with.
+        normalise_observations: Whether observations are shifted and scaled by what searchers have seen of them; not for
+            networks that learn from labels.
         seed: Seeds the initial meta-parameters.
         **options: Further options of the network: see its `Options`.
 
@@ -86,6 +90,8 @@ def make(
     made: dict[str, Any] = {}
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)
+    if check_bool("normalise_observations", normalise_observations) and network_class.learns_from_labels:
+        raise UsageError(f"normalise_observations=true: {network_class.__name__} learns from labels as they are")
     seen = made.get("features", observation_size)
     if (front_end := getattr(chosen, "front_end", None)) is not None:
         made["image_shape"] = checked_image_shape(image_shape, observation_size)
@@ -96,6 +102,8 @@ def make(
         raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
     made["rule"] = construct("rule", rule_name, rule_class, told | row | of_rule)
     agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
+    if normalise_observations:
+        agent.normaliser = RunningNormalisation(observation_size)
     agent.config = {
         "observation_size": observation_size,
         "output_size": output_size,
@@ -104,6 +112,7 @@ def make(
         **({} if network is None else {"network": parse_spec(network)[0]}),
         **({"features": made["features"]} if "features" in made else {}),
         **({"image_shape": list(made["image_shape"])} if "image_shape" in made else {}),
+        **({"normalise_observations": True} if normalise_observations else {}),
         **of_network,
     }
     return agent.eval()
@@ -156,7 +165,7 @@ def _features(features: int | None, observation_size: int, output_size: int) -> 
 
 
 def make_for(task: Task, **settings: Any) -> Agent:
-    """Build an agent of the sizes that a task asks for; `settings` as in `make`.
+    """Build an agent of the sizes, and with the normalisation, that a task asks for; `settings` as in `make`.
 
     Raises:
         UsageError: as in `make`; or the network cannot live in the task (see `misfit`).
@@ -168,6 +177,7 @@ def make_for(task: Task, **settings: Any) -> Agent:
         settings = {"features": task.slices["label"].start, **settings}
     if (image := task.slices.get("image")) is not None and image.start == 0:
         settings = {"image_shape": image.shape, **settings}
+    settings = {"normalise_observations": task.normalise_observations, **settings}
     return make(task.observation_size, task.output_size, **settings)
 
 
@@ -189,6 +199,8 @@ def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str
 def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
     """A new network for another task that learns by an agent's rule, and has nothing else of it.
 
+    Only where both normalise observations, of one size, does it see them as the agent did.
+
     Args:
         agent: Whose rule, with its learned coefficients, is taken over.
         task: What the new network is to live in; sizes come from it.
@@ -208,10 +220,12 @@ def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
         if has != needs:
             raise UsageError(f"the rule's {key} has the shape {has}; this network needs {needs}")
     new.rule.load_state_dict(given)
+    if agent.normaliser and new.normaliser and agent.observation_size == new.observation_size:
+        new.normaliser.load_state_dict(agent.normaliser.state_dict())
     return new
 
 
-_SIZES = ("observation_size", "output_size", "features", "image_shape")
+_SIZES = ("observation_size", "output_size", "features", "image_shape", "normalise_observations")
 
 
 def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Agent]:

@@ -76,6 +76,7 @@ class FastWeightNetwork(Agent):
 
     def perceive(self, observations: Tensor, state: State) -> Tensor:
         """Observations (S, B, D) with the features of all images in their place, (S, B, `perceived`)."""
+        observations = super().perceive(observations, state)
         if self.front_end is None:
             return observations
         images, rest = observations.tensor_split((self.n_pixels,), -1)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
+from agents.closed_loop import ClosedLoop
+from agents.normalisation import Moments
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
@@ -18,14 +20,19 @@ from plastic_envs.task import Episode, Task, check_task
 class Rollout:
     """What happened in a batch of B lifetimes of T steps; populations add a leading dimension P to each tensor.
 
+    T is the task's horizon, or less where the agents' actions have ended all episodes before.
+
     Attributes:
         outputs: What the agents answered (T, B, K).
-        loss: What a searcher minimises, for each episode (B,): the task's loss; without targets, minus the reward.
-        metric: The task's metric of each episode (B,); without targets, the reward.
+        loss: What a searcher minimises, for each episode (B,): the task's loss; without targets, minus the sum of the
+            rewards.
+        metric: The task's metric of each episode (B,); without targets, the sum of the rewards.
         episode: The episodes lived through; None where the agents' actions made them.
         state: The agents' state after the last step, in the rollout's form: see `Agent.close_state`.
+        env_steps: Steps that all episodes of all individuals lasted, together.
         penalty: The rule's penalty on its coefficients, to be minimised beside the mean loss: (), a population's (P,).
         records: What was recorded, by name; time is the first dimension (after the population's).
+        seen: Sums over what was observed; None if the agent does not normalise observations.
     """
 
     outputs: Tensor
@@ -33,8 +40,10 @@ class Rollout:
     metric: Tensor
     episode: Episode | None
     state: State
+    env_steps: int
     penalty: Tensor
     records: dict[str, Tensor] = field(default_factory=dict)
+    seen: Moments | None = None
 
 
 def rollout(
@@ -81,20 +90,24 @@ def rollout(
     individuals = _individuals(agent, values, population)
     own = dict(agent.named_parameters())
     different = [name for name, value in (parameters or {}).items() if value.dim() > own[name].dim()]
-    if population is None or agent.takes_population(different):
+    mapped = population is not None and not agent.takes_population(different)
+    if not mapped:
         batch_shape = (batch_size,) if population is None else (population, batch_size)
         lived = torch.func.functional_call(lifetimes, values, (batch_shape,))
     else:
-        lived = individuals(lambda values: torch.func.functional_call(lifetimes, values, ((batch_size,), False)))
+        lived = individuals(lambda values: torch.func.functional_call(lifetimes, values, ((batch_size,), True)))
     penalty = individuals(lambda values: torch.func.functional_call(_Penalty(agent), values, ()))
-    outputs, rewards, state, records = lived
+    outputs, state, records, closed = lived
     if isinstance(task, SupervisedTask):
         assert episode is not None
         loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
+        env_steps = loss.numel() * task.horizon
+        seen = Moments.of(episode.inputs, episode.loss_mask.new_ones(())) if agent.normaliser is not None else None
     else:
-        metric = rewards.sum(-2)
-        loss = -metric
-    return Rollout(outputs, loss, metric, episode, state, penalty, records)
+        metric, steps, *sums = closed
+        loss, env_steps = -metric, int(steps.expand(metric.shape).sum())
+        seen = Moments(*(part.sum(0) if mapped else part for part in sums)) if sums else None
+    return Rollout(outputs, loss, metric, episode, state, env_steps, penalty, records, seen)
 
 
 def _individuals(
@@ -141,42 +154,55 @@ class _Lifetimes(nn.Module):
         self.episode, self.world, self.first = episode, world, first
 
     def forward(
-        self, batch_shape: tuple[int, ...], remember: bool = True
-    ) -> tuple[Tensor, Tensor, State, dict[str, Tensor]]:
-        """Live all T steps: outputs, rewards of a closed loop, state, records; time comes after the population."""
-        agent, task, steps = self.agent, self.task, self.task.horizon
+        self, batch_shape: tuple[int, ...], mapped: bool = False
+    ) -> tuple[Tensor, State, dict[str, Tensor], tuple[Tensor, ...]]:
+        """Live all T steps: outputs, state, records, sums of a closed loop; time comes after the population.
+
+        Where `torch.vmap` maps over the individuals, nothing can depend on what they do: the state is plain tensors,
+        and a closed loop goes on to the horizon.
+        """
+        agent, steps = self.agent, self.task.horizon
         queries = self._first_query()
         lived = steps if queries is None else queries
-        state = agent.initial_state(batch_shape, self.birth, steps if remember else None, queries or 0)
+        state = agent.initial_state(batch_shape, self.birth, None if mapped else steps, queries or 0)
         percepts = None if self.episode is None else agent.perceive(self.episode.inputs, state)
-        world, observation = self.world, self.first
-        if percepts is not None and queries is not None and remember:
+        closed = self._closed_loop(batch_shape)
+        if percepts is not None and queries is not None and not mapped:
             learned = agent.learn(percepts[:queries], state)
             if learned is not None:
                 answers, state = learned
                 answers = torch.cat([answers, agent.answer(percepts[queries:], state)], len(batch_shape) - 1)
-                return answers, answers.new_zeros(()), state, {}
+                return answers, state, {}, ()
         outputs: list[Tensor] = []
-        rewards: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
         for step in range(lived):
             seen: dict[str, Tensor] | None = {} if self.record else None
-            percept = agent.perceive(observation[None], state)[0] if percepts is None else percepts[step]
+            if closed is not None:
+                percept = agent.perceive(closed.observation[None], state)[0]
+            else:
+                assert percepts is not None
+                percept = percepts[step]
             output, state = agent.live(percept, state, seen)
             outputs.append(output)
             for name, values in kept.items():
                 values.append((seen or {})[name].detach())
-            if self.episode is None:
-                world, observation, reward, *_ = task.step(world, task.action(output))
-                rewards.append(reward)
+            if closed is not None:
+                closed.act(output)
+                if not mapped and not closed.alive.any():
+                    break
         time = len(batch_shape) - 1
         answers = torch.stack(outputs, time)
         if lived < steps:
             assert percepts is not None
             answers = torch.cat([answers, agent.answer(percepts[lived:], state)], time)
         records = {name: torch.stack(values, time) for name, values in kept.items()}
-        total = torch.stack(rewards, time) if rewards else outputs[0].new_zeros(())
-        return answers, total, state, records
+        return answers, state, records, () if closed is None else closed.sums()
+
+    def _closed_loop(self, batch_shape: tuple[int, ...]) -> ClosedLoop | None:
+        """None if the episodes are known beforehand."""
+        if self.episode is not None:
+            return None
+        return ClosedLoop(self.task, self.world, self.first, batch_shape, sums=self.agent.normaliser is not None)
 
     def _first_query(self) -> int | None:
         """The step from which on an agent that learns from labels may answer all at once; None if there is none."""

@@ -3,6 +3,8 @@
 python -m benchmarks.evolution [--task CueReward] [--rule hebbian] [--hidden 32] [--population 64] [--episodes 16]
 prints one JSON line. One thread. GymNE lives through its episodes one at a time, so a few individuals are timed and
 scaled to the population; both means of the fitness are printed, as they must agree up to the choice of episodes.
+With --task gym:CartPole-v1,normalise_observations=false it is steps lived in an environment of Gymnasium's own that
+compare: the individuals timed may live longer or shorter than the others.
 """
 
 import argparse
@@ -16,40 +18,53 @@ import torch
 
 import agents
 from evolution import make_searcher
+from plastic_envs.external import PREFIX
 from plastic_envs.tasks import make_task
 
 
-def time_searcher(settings: argparse.Namespace) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """Median seconds of a generation, search step included; genomes (P, n) and fitness (P,) of the last one."""
+def time_searcher(settings: argparse.Namespace) -> tuple[float, float, torch.Tensor, torch.Tensor]:
+    """Median seconds of a generation, search step included, and steps a second; the last one's genomes and fitness.
+
+    Genomes are (P, n), fitness is (P,).
+    """
     task = make_task(settings.task)
     agent = agents.make_for(task, rule=settings.rule, cell=settings.cell, hidden=settings.hidden)
     spec = f"pgpe,popsize={settings.population},episodes={settings.episodes}"
     searcher: Any = make_searcher(spec, task, agent)
-    seconds = []
+    seconds, steps = [], []
     for _ in range(1 + settings.repeats):  # the first one warms up
-        start = time.perf_counter()
+        start, before = time.perf_counter(), searcher.env_steps
         searcher.step()
         seconds.append(time.perf_counter() - start)
+        steps.append(searcher.env_steps - before)
     population = searcher.algorithm.population
     values = population.values.as_subclass(torch.Tensor).clone()
-    return statistics.median(seconds[1:]), values, population.evals[:, 0].as_subclass(torch.Tensor).clone()
+    rate = sum(steps[1:]) / sum(seconds[1:])
+    return statistics.median(seconds[1:]), rate, values, population.evals[:, 0].as_subclass(torch.Tensor).clone()
 
 
-def time_gymne(settings: argparse.Namespace, genomes: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """Seconds that GymNE would take for the population, and the mean reward a step of the individuals timed."""
+def time_gymne(settings: argparse.Namespace, genomes: torch.Tensor) -> tuple[float, float, torch.Tensor]:
+    """Seconds that GymNE would take for the population, steps a second, and the reward of the individuals timed.
+
+    The reward is what the fitness is: a mean over the steps where there are targets, otherwise the sum.
+    """
     from evotorch.neuroevolution import GymNE
 
     task = make_task(settings.task)
     agent = agents.make_for(task, rule=settings.rule, cell=settings.cell, hidden=settings.hidden)
-    problem = GymNE(f"plastic_envs/{settings.task}-v0", agent, num_episodes=settings.episodes)
+    name = settings.task.partition(",")[0]
+    env_id = name.removeprefix(PREFIX) if name.startswith(PREFIX) else f"plastic_envs/{name}-v0"
+    problem = GymNE(env_id, agent, num_episodes=settings.episodes)
     warm = problem.generate_batch(1)
     problem.evaluate(warm)
     batch = problem.generate_batch(settings.timed)
     batch.set_values(genomes[: settings.timed])
-    start = time.perf_counter()
+    start, before = time.perf_counter(), problem.status["total_interaction_count"]
     problem.evaluate(batch)
-    seconds = (time.perf_counter() - start) / settings.timed * settings.population
-    return seconds, batch.evals[:, 0].as_subclass(torch.Tensor) / task.horizon
+    seconds = time.perf_counter() - start
+    rate = (problem.status["total_interaction_count"] - before) / seconds
+    reward = batch.evals[:, 0].as_subclass(torch.Tensor) / (task.horizon if task.has_targets else 1)
+    return seconds / settings.timed * settings.population, rate, reward
 
 
 def main() -> None:
@@ -66,8 +81,8 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # evotorch 0.6 uses what torch and pandas deprecate
-    ours, genomes, fitness = time_searcher(settings)
-    theirs, reward = time_gymne(settings, genomes)
+    ours, rate, genomes, fitness = time_searcher(settings)
+    theirs, their_rate, reward = time_gymne(settings, genomes)
     told = {
         **vars(settings),
         "parameters": genomes.shape[1],
@@ -75,9 +90,11 @@ def main() -> None:
         "gymne_seconds": round(theirs, 3),
         "episodes_per_second": round(settings.population * settings.episodes / ours),
         "gymne_episodes_per_second": round(settings.population * settings.episodes / theirs, 1),
+        "steps_per_second": round(rate),
+        "gymne_steps_per_second": round(their_rate),
         "fitness_of_the_timed": round(float(fitness[: settings.timed].mean()), 4),
-        "gymne_reward_a_step": round(float(reward.mean()), 4),
-        "ratio": round(theirs / ours, 1),
+        "gymne_fitness": round(float(reward.mean()), 4),
+        "ratio": round(rate / their_rate, 1),
     }
     print(json.dumps(told))
 

@@ -96,13 +96,14 @@ class Backprop(Searcher):
         loss = lived.loss.mean()
         self.optimizer.zero_grad()
         (loss + lived.penalty).backward()  # type: ignore[no-untyped-call]
-        self.ledger.count(self.batch_size, self.task.horizon)
+        self.ledger.count(self.batch_size, env_steps=lived.env_steps)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.clip))
         if not math.isfinite(loss.item()) or not math.isfinite(norm):
             raise Diverged(f"loss {loss.item()}, gradient norm {norm} after {self.episodes} episodes")
         rate = self.learning_rate * self._schedule_factor()
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
+        self.update_normalisation(lived.seen)
         return {"loss": loss.item(), "gradient_norm": norm, "learning_rate": rate}
 
     def _schedule_factor(self) -> float:

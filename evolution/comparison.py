@@ -26,6 +26,7 @@ from evolution.verdicts import METHOD, headline, verdicts
 from evolution.workers import Report, run_isolated
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
+from plastic_envs.external import without_prefix
 from plastic_envs.registry import own_code
 
 RESULT_COLUMNS = (
@@ -87,7 +88,7 @@ def check_jobs(jobs: int | None) -> int:
 def trusted_code(planned: Sequence[PlannedRun]) -> list[str]:
     """The user's own code, `module:Name`, that was asked for and that run folders therefore name."""
     given = [run.settings for run in planned]
-    specs = {spec for each in given for spec in (each.task, each.rule, each.network, each.cell)}
+    specs = {spec for each in given for spec in (without_prefix(each.task), each.rule, each.network, each.cell)}
     return sorted({name for spec in specs if spec is not None for name in own_code(spec)})
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from agents import Agent, rollout
+from agents.normalisation import Moments
 from evolution.searcher import Ledger
 from evolution.seeding import derive_seed, make_generator
 from plastic_envs.errors import MissingExtraError
@@ -52,6 +53,7 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
         self.task_generator = make_generator(seed, "task")
         self.generation_seed = 0
         self.losses: list[Tensor] = []
+        self.seen: list[Moments | None] = []
         super().__init__(
             "max",
             solution_length=len(self.initial),
@@ -64,7 +66,7 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
     def begin_generation(self) -> None:
         """Choose fresh episodes; every evaluation until the next call is on these."""
         self.generation_seed = int(torch.randint(2**62, (), generator=self.task_generator))
-        self.losses = []
+        self.losses, self.seen = [], []
 
     def genomes_to_parameters(self, genomes: Tensor) -> dict[str, Tensor]:
         """Cut genomes (..., n) into parameters by name, (..., *shape) each."""
@@ -84,8 +86,9 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
         parameters = self.genomes_to_parameters(genomes)
         lived = rollout(self.agent, self.task, self.episodes, generator, parameters=parameters)
         losses = lived.loss.mean(-1)  # (P, B) → (P,)
-        self.ledger.count(len(genomes) * self.episodes, self.task.horizon)
+        self.ledger.count(len(genomes) * self.episodes, env_steps=lived.env_steps)
         self.losses.append(losses)
+        self.seen.append(lived.seen)
         batch.set_evals(finite_fitness(-losses - lived.penalty))
 
 

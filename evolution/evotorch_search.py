@@ -103,6 +103,7 @@ class EvoTorchSearcher(Searcher):
             self.algorithm.step()
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise Diverged(f"{type(self.algorithm).__name__} after {self.episodes} episodes: {error}") from error
+        self.update_normalisation(*self.problem.seen)
         losses = torch.cat(self.problem.losses)
         finite = losses[losses.isfinite()]
         if not len(finite) or not bool(self._genome().isfinite().all()):

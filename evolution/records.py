@@ -10,6 +10,7 @@ from evolution.results import RunResult
 from evolution.run_folder import RunFolder, load_result, read_json
 from evolution.settings import RunSettings
 from plastic_envs.errors import UsageError
+from plastic_envs.external import without_prefix
 from plastic_envs.registry import check_trusted
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
@@ -131,7 +132,7 @@ def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
 
 def open_task(where: Path, spec: str, trust: Collection[str]) -> Task:
     """Make the task that a file in the folder `where` names; a user's own code runs only if it is trusted."""
-    check_trusted(where, spec, trust)
+    check_trusted(where, without_prefix(spec), trust)
     return make_task(spec)
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from agents import Agent
+from agents.normalisation import Moments
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task, check_task
@@ -31,10 +32,10 @@ class Ledger:
     episodes: int = 0
     env_steps: int = 0
 
-    def count(self, episodes: int, horizon: int) -> None:
-        """Add episodes of `horizon` steps each."""
+    def count(self, episodes: int, *, env_steps: int) -> None:
+        """Add episodes, and the steps that they lasted together."""
         self.episodes += episodes
-        self.env_steps += episodes * horizon
+        self.env_steps += env_steps
 
 
 class Searcher(ABC):
@@ -103,11 +104,25 @@ class Searcher(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next steps, as nested dicts and lists of tensors, numbers and strings."""
-        return {"episodes": self.ledger.episodes, "env_steps": self.ledger.env_steps}
+        state: dict[str, Any] = {"episodes": self.ledger.episodes, "env_steps": self.ledger.env_steps}
+        if self._agent.normaliser is not None:
+            state["normaliser"] = {name: x.clone() for name, x in self._agent.normaliser.state_dict().items()}
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, in a searcher made with the same arguments; bit for bit."""
         self.ledger = Ledger(int(state["episodes"]), int(state["env_steps"]))
+        if self._agent.normaliser is not None:
+            self._agent.normaliser.load_state_dict(state["normaliser"])
+
+    def update_normalisation(self, *lived: Moments | None) -> None:
+        """Let the agent normalise observations by these too, `Rollout.seen`: once an update or generation, at its end.
+
+        Nothing happens if it does not normalise them.
+        """
+        for seen in lived:
+            if self._agent.normaliser is not None and seen is not None:
+                self._agent.normaliser.update(seen)
 
 
 def searched_names(agent: Agent, patterns: Sequence[str]) -> list[str]:

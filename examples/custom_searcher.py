@@ -29,7 +29,8 @@ class HillClimber(Searcher):
         both = {name: torch.stack([value, value + self.sigma * noise[name]]) for name, value in self.best.items()}
         with torch.no_grad():
             lived = rollout(self._agent, self.task, self.batch_size, self.generator, parameters=both)
-        self.ledger.count(2 * self.batch_size, self.task.horizon)
+        self.ledger.count(2 * self.batch_size, env_steps=lived.env_steps)
+        self.update_normalisation(lived.seen)  # of tasks whose observations are normalised
         parent, mutant = lived.loss.mean(-1)  # (2, B) → (2,)
         if mutant < parent:
             self.best = {name: value[1] for name, value in both.items()}

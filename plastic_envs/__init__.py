@@ -8,6 +8,7 @@ import gymnasium
 
 from plastic_envs.env import TaskEnv
 from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.external import ExternalTask
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Slice, Step, Task, layout
 from plastic_envs.tasks import TASKS, make_task
@@ -16,6 +17,7 @@ from plastic_envs.vector_env import TaskVectorEnv
 __all__ = [
     "TASKS",
     "Episode",
+    "ExternalTask",
     "MissingExtraError",
     "Slice",
     "Step",

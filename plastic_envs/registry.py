@@ -80,8 +80,7 @@ def load_object(target: str, kind: str) -> Any:
     module_name, _, attribute = target.partition(":")
     if not all(word.isidentifier() for word in [*module_name.split("."), attribute]):
         raise UsageError(f"{kind} {target!r} is not of the form module:Name")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    find_in_working_directory()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -91,6 +90,12 @@ def load_object(target: str, kind: str) -> Any:
     if not hasattr(module, attribute):
         raise UsageError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}")
     return getattr(module, attribute)
+
+
+def find_in_working_directory() -> None:
+    """Let modules in the working directory be imported, as `python -m` does."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def construct(kind: str, name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> Any:

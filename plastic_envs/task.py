@@ -60,9 +60,9 @@ class Step(NamedTuple):
     state: Any
     observation: Tensor  # (B, D)
     reward: Tensor  # (..., B)
-    terminated: Tensor  # (B,) bool
+    terminated: Tensor  # (..., B) bool
     metric: Tensor  # (..., B)
-    metric_mask: Tensor  # (B,) bool
+    metric_mask: Tensor  # (..., B) bool
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,8 @@ class Task(ABC):
     action_bound: float = 1.0
     """Half width of the box of actions: no target lies outside. Actions are never clipped to it."""
     metric_kind: Metric
+    normalise_observations: bool = False
+    """Whether agents made for the task normalise what they see, by the statistics of the search."""
     has_targets: ClassVar[bool] = False
 
     @property

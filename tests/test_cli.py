@@ -55,6 +55,7 @@ def test_list(capsys):
         "tasks": TASKS, "data sets": DATA, "rules": RULES, "networks": NETWORKS, "cells": CELLS, "searchers": SEARCHERS,
         "front ends": FRONT_ENDS, "presets": PRESETS,
     }  # fmt: skip
+    assert names["tasks"].pop("gym:id")
     assert {kind: set(rows) for kind, rows in names.items()} == {kind: set(rows) for kind, rows in registries.items()}
     assert all(isinstance(summary, str) and summary for rows in names.values() for summary in rows.values())
     assert main(["list"]) == 0

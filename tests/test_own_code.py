@@ -54,7 +54,7 @@ class Idle(Searcher):
     per_step, told, kept = 10, {"loss": 1.0}, 0.0
 
     def step(self) -> dict[str, float]:
-        self.ledger.count(self.per_step, self.task.horizon)
+        self.ledger.count(self.per_step, env_steps=self.per_step * self.task.horizon)
         return self.told
 
     def agent(self) -> agents.Agent:

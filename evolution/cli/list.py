@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
         print("\n\n".join(_describe(kind, registry, args.name) for kind, registry in _having(registries, args.name)))
         return 0
     names = {kind: {name: row.summary for name, row in registry.items()} for kind, registry in registries.items()}
+    names["tasks"]["gym:id"] = "any Gymnasium environment, such as gym:CartPole-v1 or gym:module:id"
     names["presets"] = {name: describe(grids) for name, grids in PRESETS.items()}
     if args.json:
         print(json.dumps(names, indent=2, ensure_ascii=False))

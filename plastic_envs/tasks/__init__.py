@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 from plastic_envs.errors import UsageError
+from plastic_envs.external import PREFIX, ExternalTask
 from plastic_envs.registry import Registry, Row, construct, parse_spec
 from plastic_envs.task import Task
 
@@ -51,13 +52,16 @@ def make_task(spec: str, **options: Any) -> Task:
     """Make a task by name.
 
     Args:
-        spec: a name from `TASKS` or `module:Name`, alone or with options: `"SequenceReproduction,seq_length=5"`.
+        spec: a name from `TASKS`, `module:Name` or `gym:id` for a Gymnasium environment, alone or with options:
+            `"SequenceReproduction,seq_length=5"`.
         **options: keyword arguments of the task; they win over those in `spec`.
 
     Raises:
         UsageError: the name or an option is unknown, or a value is not allowed.
     """
     name, spec_options = parse_spec(spec)
+    if name.startswith(PREFIX):
+        return ExternalTask(name.removeprefix(PREFIX), **{**spec_options, **options})
     row = TASKS[name]
     make = TASKS.load(name)
     options = {**row.options, **spec_options, **options}

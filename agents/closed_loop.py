@@ -1,0 +1,42 @@
+"""The task's side of a loop that the agents' actions close."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.normalisation import Moments
+from plastic_envs.task import Task
+
+
+class ClosedLoop:
+    """Where a batch of episodes stands that the agents' actions make, and what has come of it so far.
+
+    Args:
+        task: The task.
+        world: Its state.
+        first: The first observation (B, D).
+        batch_shape: (B,) or (P, B).
+        sums: Whether to keep sums over what is observed.
+    """
+
+    def __init__(self, task: Task, world: Any, first: Tensor, batch_shape: tuple[int, ...], sums: bool) -> None:
+        self.task, self.world, self.observation = task, world, first
+        self.alive = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
+        self.reward = first.new_zeros(batch_shape)  # summed over the steps
+        self.steps = torch.zeros_like(self.alive, dtype=torch.int64)
+        self.seen = Moments.of(first[:0], self.alive[..., :0]) if sums else None
+
+    def act(self, output: Tensor) -> None:
+        """Take a step by the agents' outputs (..., B, K); episodes that have ended get nothing more."""
+        if self.seen is not None:
+            self.seen = self.seen.plus(Moments.of(self.observation, self.alive))
+        step = self.task.step(self.world, self.task.action(output))
+        self.world, self.observation = step.state, step.observation
+        self.reward = self.reward + torch.where(self.alive, step.reward, 0.0)
+        self.steps = self.steps + self.alive
+        self.alive = self.alive & ~step.terminated
+
+    def sums(self) -> tuple[Tensor, ...]:
+        """Reward and number of steps of each episode, then the parts of `seen` if they are kept."""
+        return (self.reward, self.steps, *(self.seen or ()))

@@ -1,0 +1,65 @@
+"""Observations shifted and scaled by what has been seen so far."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MIN_VARIANCE = 1e-2
+"""Smaller variances count as this one, so that what hardly varies is not blown up (Salimans 2017)."""
+
+
+class Moments(NamedTuple):
+    """Sums over observations, float64: their number (), the sum (D,) and the sum of the squares (D,)."""
+
+    number: Tensor
+    total: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, observations: Tensor, counts: Tensor) -> "Moments":
+        """Of those observations (..., D) that `counts` (...)."""
+        mask = counts.double().expand_as(observations[..., 0] * counts)
+        values = observations.double() * mask.unsqueeze(-1)
+        dims = tuple(range(mask.dim()))
+        return cls(mask.sum(), values.sum(dims), (values * observations).sum(dims))
+
+    def plus(self, other: "Moments") -> "Moments":
+        """Of both together."""
+        return Moments(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+class RunningNormalisation(nn.Module):
+    """(x − mean) / standard deviation, by the mean and variance of all observations told to `update`.
+
+    Source: T. Salimans et al. 2017, "Evolution Strategies as a Scalable Alternative to Reinforcement Learning",
+    section 2.2, which calls it virtual batch normalisation and shares it between all individuals.
+    """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Normalise observations (..., D); as they are before any update."""
+        scale = self.variance.clamp(min=MIN_VARIANCE).rsqrt()
+        return ((observations - self.mean) * scale).to(observations.dtype)
+
+    @torch.no_grad()
+    def update(self, seen: Moments) -> None:
+        """Count further observations in (Chan et al. 1983); nothing if they are not finite."""
+        if not seen.number or not (seen.total.isfinite() & seen.square.isfinite()).all():
+            return
+        mean = seen.total / seen.number
+        variance = (seen.square / seen.number - mean.square()).clamp(min=0)
+        share = seen.number / (self.count + seen.number)
+        moved = mean - self.mean
+        self.variance.copy_((1 - share) * self.variance + share * variance + share * (1 - share) * moved.square())
+        self.mean.add_(share * moved)
+        self.count.add_(seen.number)
