@@ -11,7 +11,7 @@ from agents.agent import Agent, State
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Task, check_task
+from plastic_envs.task import Episode, Outcome, Task, Trace, check_task
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,12 @@ class Rollout:
     Attributes:
         outputs: What the agents answered (T, B, K).
         loss: What a searcher minimises, for each episode (B,): the task's loss; without targets, minus the reward.
-        metric: The task's metric of each episode (B,); without targets, the reward.
+        metric: The task's metric of each episode (B,).
         episode: The episodes lived through; None where the agents' actions made them.
         state: The agents' state after the last step, in the rollout's form: see `Agent.close_state`.
         penalty: The rule's penalty on its coefficients, to be minimised beside the mean loss: (), a population's (P,).
         records: What was recorded, by name; time is the first dimension (after the population's).
+        trace: What each step of a closed loop came to; None where the episodes were drawn beforehand.
     """
 
     outputs: Tensor
@@ -35,6 +36,7 @@ class Rollout:
     state: State
     penalty: Tensor
     records: dict[str, Tensor] = field(default_factory=dict)
+    trace: Trace | None = None
 
 
 def rollout(
@@ -85,14 +87,13 @@ def rollout(
     else:
         lived = individuals(lambda values: torch.func.functional_call(lifetimes, values, ((batch_size,), False)))
     penalty = individuals(lambda values: torch.func.functional_call(_Penalty(agent), values, ()))
-    outputs, rewards, state, records = lived
+    outputs, trace, state, records = lived
     if isinstance(task, SupervisedTask):
         assert episode is not None
         loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
-    else:
-        metric = rewards.sum(-2)
-        loss = -metric
-    return Rollout(outputs, loss, metric, episode, state, penalty, records)
+        return Rollout(outputs, loss, metric, episode, state, penalty, records)
+    loss, metric = -trace.reward.sum(-2), task.score(trace).detach()
+    return Rollout(outputs, loss, metric, None, state, penalty, records, trace)
 
 
 def _individuals(
@@ -140,8 +141,8 @@ class _Lifetimes(nn.Module):
 
     def forward(
         self, batch_shape: tuple[int, ...], remember: bool = True
-    ) -> tuple[Tensor, Tensor, State, dict[str, Tensor]]:
-        """Live all T steps: outputs, rewards of a closed loop, state, records; time comes after the population."""
+    ) -> tuple[Tensor, Trace | tuple[()], State, dict[str, Tensor]]:
+        """Live all T steps: outputs, the trace of a closed loop, state, records; time comes after the population."""
         agent, task, steps = self.agent, self.task, self.task.horizon
         queries = self._first_query()
         lived = steps if queries is None else queries
@@ -153,9 +154,9 @@ class _Lifetimes(nn.Module):
             if learned is not None:
                 answers, state = learned
                 answers = torch.cat([answers, agent.answer(percepts[queries:], state)], len(batch_shape) - 1)
-                return answers, answers.new_zeros(()), state, {}
+                return answers, (), state, {}
         outputs: list[Tensor] = []
-        rewards: list[Tensor] = []
+        outcomes: list[Outcome] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
         for step in range(lived):
             seen: dict[str, Tensor] | None = {} if self.record else None
@@ -165,16 +166,16 @@ class _Lifetimes(nn.Module):
             for name, values in kept.items():
                 values.append((seen or {})[name].detach())
             if self.episode is None:
-                world, observation, reward, *_ = task.step(world, task.action(output))
-                rewards.append(reward)
+                result = task.step(world, task.action(output))
+                world, observation = result.state, result.observation
+                outcomes.append(result.outcome)
         time = len(batch_shape) - 1
         answers = torch.stack(outputs, time)
         if lived < steps:
             assert percepts is not None
             answers = torch.cat([answers, agent.answer(percepts[lived:], state)], time)
         records = {name: torch.stack(values, time) for name, values in kept.items()}
-        total = torch.stack(rewards, time) if rewards else outputs[0].new_zeros(())
-        return answers, total, state, records
+        return answers, Trace.of(outcomes) if outcomes else (), state, records
 
     def _first_query(self) -> int | None:
         """The step from which on an agent that learns from labels may answer all at once; None if there is none."""
