@@ -171,12 +171,12 @@ class TargetDiscovery(Task):
         given = go[go < len(actions)]
         said = np.array([int(actions[step]) for step in given], np.int64)
         right = said == answers[given]
-        cues = figure.add_axes((0.12, 0.45, 0.85, 0.43), ylabel="cue")
+        cues = figure.add_axes((0.16, 0.45, 0.81, 0.43), ylabel="cue")
         extent = (-0.5, upto - 0.5, 0, self.n_bits)
         strip = inputs[:, self.slices["cue"].columns].T
         cues.imshow(strip, cmap="RdBu_r", vmin=-1, vmax=1, extent=extent, aspect="auto", interpolation="nearest")
         axes = figure.add_axes(
-            (0.12, 0.12, 0.85, 0.28), xlabel="step", yticks=[0, 1], yticklabels=["not shown", "shown"]
+            (0.16, 0.12, 0.81, 0.28), xlabel="step", yticks=[0, 1], yticklabels=["not shown", "shown"]
         )
         axes.scatter(go, answers[go], 60, facecolors="none", edgecolors="black", label="right answer")
         axes.scatter(given, said, 20, color=np.where(right, "tab:green", "tab:red"), label="answer")
@@ -187,5 +187,5 @@ class TargetDiscovery(Task):
                 one.axvline(step, color="tab:orange", linewidth=0.8, zorder=0)
         cues.tick_params(left=False, labelleft=False, labelbottom=False)
         title = f"TargetDiscovery · step {len(actions)}/{self.horizon}"
-        figure.text(0.12, 0.93, f"{title} · {right.sum()} of {len(given)} right" if len(given) else title, va="center")
+        figure.text(0.16, 0.93, f"{title} · {right.sum()} of {len(given)} right" if len(given) else title, va="center")
         figure.legend(loc="upper right", ncols=2, fontsize=9, frameon=False)
