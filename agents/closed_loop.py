@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from agents.normalisation import Moments
-from plastic_envs.task import Task
+from plastic_envs.task import Outcome, Task, Trace
 
 
 class ClosedLoop:
@@ -23,7 +23,7 @@ class ClosedLoop:
     def __init__(self, task: Task, world: Any, first: Tensor, batch_shape: tuple[int, ...], sums: bool) -> None:
         self.task, self.world, self.observation = task, world, first
         self.alive = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
-        self.reward = first.new_zeros(batch_shape)  # summed over the steps
+        self.outcomes: list[Outcome] = []
         self.steps = torch.zeros_like(self.alive, dtype=torch.int64)
         self.seen = Moments.of(first[:0], self.alive[..., :0]) if sums else None
 
@@ -33,10 +33,10 @@ class ClosedLoop:
             self.seen = self.seen.plus(Moments.of(self.observation, self.alive))
         step = self.task.step(self.world, self.task.action(output))
         self.world, self.observation = step.state, step.observation
-        self.reward = self.reward + torch.where(self.alive, step.reward, 0.0)
+        self.outcomes.append(step.outcome)
         self.steps = self.steps + self.alive
         self.alive = self.alive & ~step.terminated
 
-    def sums(self) -> tuple[Tensor, ...]:
-        """Reward and number of steps of each episode, then the parts of `seen` if they are kept."""
-        return (self.reward, self.steps, *(self.seen or ()))
+    def told(self) -> tuple[Any, ...]:
+        """The trace, the number of steps of each episode, and the parts of `seen` if they are kept."""
+        return (Trace.of(self.outcomes), self.steps, *(self.seen or ()))

@@ -13,7 +13,7 @@ from agents.normalisation import Moments
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Task, check_task
+from plastic_envs.task import Episode, Task, Trace, check_task
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,14 @@ class Rollout:
         outputs: What the agents answered (T, B, K).
         loss: What a searcher minimises, for each episode (B,): the task's loss; without targets, minus the sum of the
             rewards.
-        metric: The task's metric of each episode (B,); without targets, the sum of the rewards.
+        metric: The task's metric of each episode (B,).
         episode: The episodes lived through; None where the agents' actions made them.
         state: The agents' state after the last step, in the rollout's form: see `Agent.close_state`.
         env_steps: Steps that all episodes of all individuals lasted, together.
         penalty: The rule's penalty on its coefficients, to be minimised beside the mean loss: (), a population's (P,).
         records: What was recorded, by name; time is the first dimension (after the population's).
         seen: Sums over what was observed; None if the agent does not normalise observations.
+        trace: What each step of a closed loop came to; None where the episodes were drawn beforehand.
     """
 
     outputs: Tensor
@@ -44,6 +45,7 @@ class Rollout:
     penalty: Tensor
     records: dict[str, Tensor] = field(default_factory=dict)
     seen: Moments | None = None
+    trace: Trace | None = None
 
 
 def rollout(
@@ -103,11 +105,12 @@ def rollout(
         loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
         env_steps = loss.numel() * task.horizon
         seen = Moments.of(episode.inputs, episode.loss_mask.new_ones(())) if agent.normaliser is not None else None
-    else:
-        metric, steps, *sums = closed
-        loss, env_steps = -metric, int(steps.expand(metric.shape).sum())
-        seen = Moments(*(part.sum(0) if mapped else part for part in sums)) if sums else None
-    return Rollout(outputs, loss, metric, episode, state, env_steps, penalty, records, seen)
+        return Rollout(outputs, loss, metric, episode, state, env_steps, penalty, records, seen)
+    trace, steps, *sums = closed
+    loss, metric = -trace.reward.sum(-2), task.score(trace).detach()
+    env_steps = int(steps.expand(loss.shape).sum())
+    seen = Moments(*(part.sum(0) if mapped else part for part in sums)) if sums else None
+    return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace)
 
 
 def _individuals(
@@ -155,8 +158,8 @@ class _Lifetimes(nn.Module):
 
     def forward(
         self, batch_shape: tuple[int, ...], mapped: bool = False
-    ) -> tuple[Tensor, State, dict[str, Tensor], tuple[Tensor, ...]]:
-        """Live all T steps: outputs, state, records, sums of a closed loop; time comes after the population.
+    ) -> tuple[Tensor, State, dict[str, Tensor], tuple[Any, ...]]:
+        """Live all T steps: outputs, state, records, what a closed loop came to; time comes after the population.
 
         Where `torch.vmap` maps over the individuals, nothing can depend on what they do: the state is plain tensors,
         and a closed loop goes on to the horizon.
@@ -196,7 +199,7 @@ class _Lifetimes(nn.Module):
             assert percepts is not None
             answers = torch.cat([answers, agent.answer(percepts[lived:], state)], time)
         records = {name: torch.stack(values, time) for name, values in kept.items()}
-        return answers, state, records, () if closed is None else closed.sums()
+        return answers, state, records, () if closed is None else closed.told()
 
     def _closed_loop(self, batch_shape: tuple[int, ...]) -> ClosedLoop | None:
         """None if the episodes are known beforehand."""

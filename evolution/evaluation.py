@@ -11,6 +11,7 @@ from agents import Agent, rollout
 from evolution.seeding import make_generator
 from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int
+from plastic_envs.policies import policy_scores
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task, check_task
 
@@ -28,7 +29,8 @@ class Evaluation:
             this agent, nothing about other seeds. (nan, nan) where a score is not finite, or is the only one.
         scores: The metric of each episode (N,).
         loss: The loss, mean over the episodes.
-        references: The same metric for the task's reference predictors, and for its oracle, on the same episodes.
+        references: The same metric for the task's reference predictors or policies, and for its oracle, on the same
+            episodes.
     """
 
     metric: float
@@ -38,10 +40,19 @@ class Evaluation:
     references: Mapping[str, float] = field(default_factory=dict)
 
 
-def _reference_scores(task: Task, episode: Episode | None) -> dict[str, Tensor]:
-    """The metric (B,) of each reference predictor, and of the oracle."""
+def reference_scores(
+    task: Task, episode: Episode | None, batch_size: int, generator: torch.Generator
+) -> Mapping[str, Tensor]:
+    """The metric (B,) of each reference predictor or policy, and of the oracle.
+
+    Args:
+        task: the task.
+        episode: what agents lived through; None in a closed loop, whose episodes the generator draws once more.
+        batch_size: B.
+        generator: as it was before `rollout` drew from it; it stays where it is.
+    """
     if episode is None or not isinstance(task, SupervisedTask):
-        return {}
+        return policy_scores(task, batch_size, generator)
     predictors = dict(task.references) | ({"oracle": task.oracle} if task.oracle is not None else {})
     return {name: task.metric(predict(episode), episode) for name, predict in predictors.items()}
 
@@ -55,7 +66,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
         task: the task; what it holds out (`Task.held_out`, test classes for images) is what counts.
         episodes: N, number of episodes.
         seed: which episodes; the same ones for every agent, and never those of a search, whatever its seed.
-        references: whether to score the reference predictors too.
+        references: whether to score the reference predictors or policies too.
 
     Raises:
         UsageError: `episodes` is not a positive integer, or agent and task do not fit.
@@ -69,10 +80,11 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
     losses: list[Tensor] = []
     others: dict[str, list[Tensor]] = {}
     for start in range(0, episodes, CHUNK):
-        lived = rollout(agent, task, min(CHUNK, episodes - start), generator)
+        size, before = min(CHUNK, episodes - start), generator.clone_state()
+        lived = rollout(agent, task, size, generator)
         scores.append(lived.metric)
         losses.append(lived.loss)
-        for name, values in (_reference_scores(task, lived.episode) if references else {}).items():
+        for name, values in (reference_scores(task, lived.episode, size, before) if references else {}).items():
             others.setdefault(name, []).append(values)
     metrics = torch.cat(scores)
     enough = episodes > 1 and bool(metrics.isfinite().all())

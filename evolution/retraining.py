@@ -13,6 +13,7 @@ import torch
 import agents
 from agents import Agent, rollout
 from evolution.checkpoint import write_atomically, writing
+from evolution.evaluation import reference_scores
 from evolution.locking import folder_lock
 from evolution.run_folder import read_json
 from evolution.seeding import make_generator
@@ -21,7 +22,6 @@ from evolution.tables import MISSING, aligned, format_interval, format_number
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import parse_spec
-from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
@@ -38,7 +38,7 @@ class Transfer:
         network: Options of the networks; "" for those that the rule was learned on.
         task: Spec of the task.
         scores: The task's metric of each retraining, a network born anew that saw other examples.
-        references: The metric of the task's reference predictors, mean over the same episodes.
+        references: The metric of the task's reference predictors or policies, mean over the same episodes.
         reason: Why there are none, where the rule's network cannot live in the task.
     """
 
@@ -132,11 +132,11 @@ def _retrain(agent: Agent, cell: Transfer, task: Task, retrainings: int, seed: i
     if reason := agents.misfit(task, rule=settings["rule"], network=settings.get("network")):
         return Transfer(cell.rule, cell.network, cell.task, reason=reason)
     student = agents.transplant(agent, task, cell.network or None)
-    lived = rollout(student, held_out, retrainings, make_generator(seed, "transfer"))
-    references = {}
-    if isinstance(held_out, SupervisedTask) and lived.episode is not None:
-        for name, predict in held_out.references.items():
-            references[name] = float(held_out.metric(predict(lived.episode), lived.episode).mean())
+    generator = make_generator(seed, "transfer")
+    before = generator.clone_state()
+    lived = rollout(student, held_out, retrainings, generator)
+    scores = reference_scores(held_out, lived.episode, retrainings, before)
+    references = {name: float(score.mean()) for name, score in scores.items() if name != "oracle"}
     return Transfer(cell.rule, cell.network, cell.task, tuple(map(float, lived.metric)), references)
 
 

@@ -9,8 +9,9 @@ import gymnasium
 from plastic_envs.env import TaskEnv
 from plastic_envs.errors import MissingExtraError, UsageError
 from plastic_envs.external import ExternalTask
+from plastic_envs.policies import play
 from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Slice, Step, Task, layout
+from plastic_envs.task import Episode, Slice, Step, Task, Trace, layout
 from plastic_envs.tasks import TASKS, make_task
 from plastic_envs.vector_env import TaskVectorEnv
 
@@ -25,9 +26,11 @@ __all__ = [
     "Task",
     "TaskEnv",
     "TaskVectorEnv",
+    "Trace",
     "UsageError",
     "layout",
     "make_task",
+    "play",
 ]
 
 for _name in TASKS:

@@ -1,5 +1,6 @@
 """Any task as a Gymnasium environment."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import gymnasium
@@ -16,8 +17,8 @@ from plastic_envs.tasks import make_task
 
 if TYPE_CHECKING:
     from plastic_envs.rendering import Renderer
+    from plastic_envs.window import Window
 
-RENDER_MODES = ["rgb_array"]
 RENDER_FPS = 4
 
 
@@ -25,7 +26,7 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
     """One copy of a task.
 
     ## Description
-    `TaskEnv(task)` presents the episodes of `task.sample(1, generator)` one after the other, the generator seeded by
+    `TaskEnv(task)` presents the episodes of `task.reset(1, generator)` one after the other, the generator seeded by
     `reset(seed=…)`: the same episodes as a `TaskVectorEnv` of one copy.
 
     ## Rewards
@@ -36,14 +37,15 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     ## Arguments
     * `task`: a `Task`, or what `make_task` takes.
-    * `render_mode`: None, or "rgb_array" for pictures of the episode so far (needs matplotlib).
+    * `render_mode`: None; "rgb_array" for pictures of the episode so far (needs matplotlib); "human" for a window that
+      shows them while steps are taken (needs pygame too).
     * all others go to `make_task`.
 
     Raises:
         UsageError: an argument or an action does not fit.
     """
 
-    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": RENDER_FPS}  # noqa: RUF012
 
     def __init__(self, task: Task | str, *, render_mode: str | None = None, **options: Any) -> None:
         self.task = resolve_task(task, options)
@@ -51,7 +53,8 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.action_space = self.task.action_space
         self._action_shape = self.task.action_shape
         self.render_mode = render_mode
-        self._renderer = make_renderer(self.task, 1, render_mode)
+        self._renderer = make_renderer(self.task, 1, render_mode, self.metadata["render_modes"])
+        self._window = make_window(self.task) if render_mode == "human" else None
         self._generator = torch.Generator()
         self._seeded = False
         self._state: Any = None
@@ -68,6 +71,7 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self._state, observation = self.task.reset(1, self._generator)
         if self._renderer:
             self._renderer.restart(self._state, [0])
+            self._show()
         return observation[0].numpy().copy(), {}
 
     def step(self, action: ArrayLike) -> tuple[NDArray[np.float32], SupportsFloat, bool, bool, dict[str, Any]]:
@@ -78,14 +82,25 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         step = self.task.step(self._state, actions)
         if self._renderer:
             self._renderer.record(step.state, actions, [0])
+            self._show()
         terminated = bool(step.terminated)
         self._state = None if terminated else step.state
         info = {"metric": step.metric.item()} if step.metric_mask else {}
         return step.observation[0].numpy().copy(), step.reward.item(), terminated, False, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture (H, W, 3) of the episode so far, or None without a render mode."""
-        return self._renderer.frame(0) if self._renderer else None
+        """A picture (H, W, 3) of the episode so far; None without a mode, or if a window shows it already."""
+        return self._renderer.frame(0) if self._renderer and not self._window else None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window:
+            self._window.close()
+
+    def _show(self) -> None:
+        """Show the episode so far, if there is a window."""
+        if self._window and self._renderer:
+            self._window.show(self._renderer.frame(0))
 
 
 def resolve_task(task: Task | str, options: dict[str, Any]) -> Task:
@@ -119,7 +134,7 @@ def to_actions(task: Task, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor
     return torch.from_numpy(array.astype(np.int64 if discrete else np.float32, copy=False))
 
 
-def make_renderer(task: Task, num_envs: int, render_mode: str | None) -> "Renderer | None":
+def make_renderer(task: Task, num_envs: int, render_mode: str | None, allowed: Sequence[str]) -> "Renderer | None":
     """What draws the environments' pictures, if any are wanted.
 
     Raises:
@@ -128,7 +143,18 @@ def make_renderer(task: Task, num_envs: int, render_mode: str | None) -> "Render
     """
     if render_mode is None:
         return None
-    check_choice("render_mode", render_mode, RENDER_MODES)
+    check_choice("render_mode", render_mode, allowed)
     from plastic_envs.rendering import Renderer  # draws with matplotlib, which is optional
 
     return Renderer(task, num_envs)
+
+
+def make_window(task: Task) -> "Window":
+    """A window for pictures of a task.
+
+    Raises:
+        MissingExtraError: pygame is not installed.
+    """
+    from plastic_envs.window import Window  # needs pygame, which is optional
+
+    return Window(type(task).__name__, RENDER_FPS)

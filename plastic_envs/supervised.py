@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plastic_envs.errors import UsageError
+from plastic_envs.schedule import at_time, replace_time
 from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
 
 
@@ -100,9 +101,7 @@ class SupervisedTask(Task):
     def replace(self, state: SupervisedState, mask: Tensor, fresh: SupervisedState) -> SupervisedState:
         """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order."""
         episode = Episode(**replace_rows(vars(state.episode), mask, vars(fresh.episode), dim=1))
-        old_time = torch.as_tensor(state.time, device=mask.device).expand(mask.shape)  # (B,)
-        new_time = torch.as_tensor(fresh.time, device=mask.device).expand(fresh.episode.inputs.shape[1])
-        return SupervisedState(episode, old_time.masked_scatter(mask, new_time))
+        return SupervisedState(episode, replace_time(state.time, mask, fresh.time))
 
     def draw(self, figure: Any, state: SupervisedState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw one of the episodes so far: the inputs by their parts, answers against targets."""
@@ -172,16 +171,6 @@ def check_episode(task: SupervisedTask, episode: object, batch_size: int) -> Non
     classes = episode.targets
     if discrete and not ((classes >= 0) & (classes < task.output_size)).all():
         raise UsageError(f"{what}: targets must be classes from 0 to {task.output_size - 1}")
-
-
-def at_time(part: Tensor, time: int | Tensor) -> Tensor:
-    """The rows (B, ...) of `part` (T, B, ...) at a common time or at each episode's own; zeros beyond the last."""
-    if isinstance(time, int):
-        return part[time] if time < len(part) else torch.zeros_like(part[0])
-    within = time.clamp(max=len(part) - 1)
-    rows = part[within, torch.arange(part.shape[1], device=part.device)]
-    beyond = (time >= len(part)).view(-1, *[1] * (rows.dim() - 1))
-    return rows.masked_fill(beyond, 0)
 
 
 def mean_square(error: Tensor) -> Tensor:

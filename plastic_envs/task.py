@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import gymnasium
@@ -58,11 +59,35 @@ class Step(NamedTuple):
     """
 
     state: Any
-    observation: Tensor  # (B, D)
+    observation: Tensor  # (B, D); (..., B, D) where actions decide what is seen
     reward: Tensor  # (..., B)
     terminated: Tensor  # (..., B) bool
     metric: Tensor  # (..., B)
     metric_mask: Tensor  # (..., B) bool
+
+    @property
+    def outcome(self) -> "Outcome":
+        """Reward, metric, its mask and the end: what `Trace.of` takes, and all to be kept of a step that is over."""
+        return self.reward, self.metric, self.metric_mask, self.terminated
+
+
+Outcome = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Trace(NamedTuple):
+    """What the steps of closed-loop episodes came to; all is 0 or False in steps after an episode's end."""
+
+    reward: Tensor  # (..., T, B)
+    metric: Tensor  # (..., T, B)
+    metric_mask: Tensor  # (..., T, B) bool
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> "Trace":
+        """Put the outcomes of T steps one after the other."""
+        reward, metric, metric_mask, terminated = (torch.stack(part, -2) for part in zip(*outcomes, strict=True))
+        alive = terminated.cumsum(-2) <= terminated  # the episode has not ended in an earlier step
+        metric_mask = metric_mask & alive
+        return cls(reward.where(alive, 0.0), metric.where(metric_mask, 0.0), metric_mask)
 
 
 @dataclass(frozen=True)
@@ -109,6 +134,14 @@ Predictor = Callable[[Episode], Tensor]
 """From episodes to outputs (T, B, K); row t may use inputs up to step t, and, for an oracle, what is hidden."""
 
 
+Policy = Callable[[Tensor, Any, Any, torch.Generator], tuple[Tensor, Any]]
+"""A way to act without learning: `policy(observation, memory, state, generator) → action, memory`.
+
+It gets the observation (B, D), its own memory (None at the first step), the task's state, where an oracle finds what is
+hidden, and a generator for what it leaves to chance; it returns actions, (B,) integers or (B, K), and its memory.
+"""
+
+
 class Task(ABC):
     """A batched transition system: all randomness is drawn in `reset`, so that `step` is deterministic.
 
@@ -130,6 +163,8 @@ class Task(ABC):
     metric_kind: Metric
     normalise_observations: bool = False
     """Whether agents made for the task normalise what they see, by the statistics of the search."""
+    policies: Mapping[str, Policy] = MappingProxyType({})
+    """Ways to act in a closed loop, scored beside every result; "oracle" names what no agent is expected to beat."""
     has_targets: ClassVar[bool] = False
 
     @property
@@ -178,6 +213,22 @@ class Task(ABC):
 
         It may be called while some episodes have ended: what it gives for those means nothing.
         """
+
+    def uniform(self, observation: Tensor, memory: Any, state: Any, generator: torch.Generator) -> tuple[Tensor, None]:
+        """The policy that draws every action evenly from the action space, whatever it sees."""
+        batch_shape, device = observation.shape[:-1], observation.device
+        if self.action_kind == "discrete":
+            return torch.randint(self.output_size, batch_shape, generator=generator, device=device), None
+        unit = torch.rand(*batch_shape, self.output_size, generator=generator, device=device)
+        return self.action_bound * (2 * unit - 1), None
+
+    def score(self, trace: Trace) -> Tensor:
+        """The metric of whole closed-loop episodes, (..., B): the total of a reward, the mean of anything else.
+
+        Only steps of the metric's mask count; every episode must have one, if it is a mean.
+        """
+        total = trace.metric.sum(-2)
+        return total if self.metric_kind == "reward" else total / trace.metric_mask.sum(-2)
 
     def draw(self, figure: Any, state: Any, index: int, actions: Sequence[Tensor]) -> None:
         """Draw one of the episodes of a state on an empty matplotlib figure, given the actions taken in it so far.

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from plastic_envs.checks import check_choice, check_int
-from plastic_envs.env import RENDER_FPS, RENDER_MODES, make_renderer, resolve_task, to_actions
+from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions
 from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
 
@@ -24,7 +24,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
     """Copies of a task that advance together, one batch of tensors in all.
 
     ## Description
-    `TaskVectorEnv(task, num_envs=n)` presents the episodes of `task.sample(n, generator)`. `reset(seed=…)` seeds the
+    `TaskVectorEnv(task, num_envs=n)` presents the episodes of `task.reset(n, generator)`. `reset(seed=…)` seeds the
     one generator of all copies, so that the episodes of copy i depend on n too; `SyncVectorEnv` over `TaskEnv` seeds
     each copy apart and presents others.
 
@@ -47,7 +47,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         UsageError: an argument or an action does not fit.
     """
 
-    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": RENDER_FPS}  # noqa: RUF012
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.render_mode = render_mode
-        self._renderer = make_renderer(self.task, num_envs, render_mode)
+        self._renderer = make_renderer(self.task, num_envs, render_mode, self.metadata["render_modes"])
         self._action_shape = (num_envs, *self.task.action_shape)
         self._generator = torch.Generator()
         self._seeded = False

@@ -115,12 +115,15 @@ def test_env_is_vector_env_is_task(name):
 @every_task
 def test_vector_env_is_a_batch_of_episodes(name):
     task = make_task(name)
-    episode = task.sample(6, torch.Generator().manual_seed(3))
+    state, raw = task.reset(6, torch.Generator().manual_seed(3))
     envs = TaskVectorEnv(name, num_envs=6)
     observation, _ = envs.reset(seed=3)
-    for time in range(task.horizon):
-        assert np.array_equal(observation, episode.inputs[time].numpy())
-        observation = envs.step(envs.action_space.sample())[0]
+    for _ in range(task.horizon):
+        assert np.array_equal(observation, raw.numpy())
+        actions = envs.action_space.sample()
+        observation, reward, *_ = envs.step(actions)
+        state, raw, expected, *_ = task.step(state, torch.from_numpy(actions))
+        assert np.array_equal(reward, expected.numpy())
     assert not observation.any()
 
 
@@ -249,7 +252,8 @@ def test_options_reach_the_task():
         (lambda: TaskEnv("CueReward", n_cue=1), "no option 'n_cue'"),
         (lambda: TaskEnv(make_task("CueReward"), n_cues=1), "n_cues: a task that is made already"),
         (lambda: TaskEnv(3), "task must be a Task"),
-        (lambda: TaskEnv("CueReward", render_mode="human"), "render_mode must be one of rgb_array"),
+        (lambda: TaskEnv("CueReward", render_mode="ansi"), "render_mode must be one of human, rgb_array"),
+        (lambda: TaskVectorEnv("CueReward", render_mode="human"), "render_mode must be one of rgb_array"),
         (lambda: TaskVectorEnv("CueReward", num_envs=0), "num_envs must be"),
         (lambda: TaskVectorEnv("CueReward", autoreset_mode="Never"), "autoreset_mode must be one of NextStep"),
         (lambda: TaskVectorEnv("CueReward", max_episode_steps=0), "max_episode_steps must be"),

@@ -1,4 +1,4 @@
-"""Every task: known scores, shapes, seeds, and what the agent may and may not see."""
+"""Every open-loop task: known scores, shapes, seeds, and what the agent may and may not see."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from plastic_envs import TASKS, SupervisedTask, Task, UsageError, layout, make_t
 from plastic_envs.completion import CompletionTask
 
 SPECS = [
-    *TASKS,
+    *(name for name in TASKS if issubclass(TASKS.load(name), SupervisedTask)),
     "CueReward,n_cues=3,noise=0,loss_steps=query",
     "SequenceReproduction,seq_length=5,delay=0",
     "FewShotRegression,kind=mlp,n_train=10,loss_steps=test",

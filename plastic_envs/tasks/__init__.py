@@ -44,6 +44,14 @@ TASKS = Registry(
             "plastic_envs.tasks.online_classification:OnlineClassification",
             "learn to classify from labelled examples seen one after the other",
         ),
+        "GridMaze": Row(
+            "plastic_envs.tasks.grid_maze:GridMaze",
+            "find a hidden reward in a maze, and find it again from elsewhere",
+        ),
+        "TargetDiscovery": Row(
+            "plastic_envs.tasks.target_discovery:TargetDiscovery",
+            "find out by trial and error which cue is the target",
+        ),
     },
 )
 
