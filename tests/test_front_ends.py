@@ -246,7 +246,6 @@ def test_interrupted_training_goes_on_with_the_same_averages(tmp_path: Any) -> N
         (TASK, {"front_end": "conv4", "hidden": 3}, r"hidden \(with a front end\) must be an integer of at least 4"),
         (TASK, {"front_end": "conv4", "network": "feedback", "rule": "pool"}, "unknown option 'front_end'"),
     ],
-    ids=str,
 )
 def test_what_makes_no_sense_is_refused(task: Any, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
