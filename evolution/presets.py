@@ -65,6 +65,22 @@ PRESETS: Mapping[str, tuple[Grid, ...]] = {
             seeds=(0, 1, 2, 3, 4), budget=640, eval_episodes=50, evals=2,
         ),
     ),
+    # Two numbers each, a rule's learning rate and the plasticity that all connections share, by gradients and evolution;
+    # slow weights stay as they were drawn.
+    "memory": (
+        Grid(
+            ("SmallPatternCompletion,bias=true",), ("decaying-hebb,eta=0.1", "oja,eta=0.1", "additive-hebb,eta=0.1"),
+            ("backprop,learning_rate=0.01", "cmaes"), seeds=(0, 1, 2), budget=50_000,
+            network="plastic-rnn,input=add,plasticity=shared", eval_episodes=500, evals=5,
+            searched=("rule.*", "*.plasticity"),
+        ),
+        Grid(
+            ("FewShotImageClassification",), ("decaying-hebb,eta=0.3", "oja,eta=0.3"),
+            ("backprop,learning_rate=0.01", "cmaes"), seeds=(0, 1, 2), budget=50_000,
+            network="plastic-head,plasticity=shared", eval_episodes=1000, evals=5,
+            searched=("rule.*", "*.plasticity"),
+        ),
+    ),
     # The papers' sizes with the RNN: 5,000 updates of 64 episodes. Hours; resumes.
     "full": (
         Grid(

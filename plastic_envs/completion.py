@@ -110,6 +110,11 @@ class CompletionTask(SupervisedTask):
         outputs[-1] = answer
         return outputs
 
+    def shown(self, episode: Episode) -> Tensor:
+        """The items as the first round shows them, without the gain: (n_items, B, K)."""
+        each = self.n_show + self.n_blank
+        return episode.inputs[: self.n_items * each : each, :, : self.output_size] / self.gain
+
     def truth(self, episode: Episode) -> Tensor:
         """The oracle: it knows the item."""
         return episode.targets

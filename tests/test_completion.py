@@ -90,6 +90,13 @@ def test_reference_predictors(spec, expected):
     assert not task.metric(task.oracle(episode), episode).any()
 
 
+def test_the_mean_of_the_patterns_is_wrong_where_most_of_them_differ():
+    task = make_task("PatternCompletion,n_bits=2000,n_patterns=3")
+    episode = task.sample(20, generator())
+    # of three patterns the two others agree against the asked one in a quarter of the bits, of which half are missing
+    assert task.metric(task.mean(episode), episode).mean() == pytest.approx(1 / 8, abs=0.01)
+
+
 def test_images_are_centred_scaled_and_of_different_photographs():
     task = make_task("ImageCompletion")
     episode = task.sample(20, generator())

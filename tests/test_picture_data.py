@@ -251,6 +251,11 @@ def test_a_folder_that_is_not_there(tmp_path, monkeypatch):
         load_data("cifar-fs")
 
 
+def test_bytes_that_are_floats_by_mistake_are_refused():
+    with pytest.raises(UsageError, match="only 0 and 1"):
+        load_data((torch.randint(2, (9, 4, 4), dtype=torch.uint8), torch.zeros(9, dtype=torch.long)))
+
+
 def test_photographs_are_apart():
     data = load_data("photographs")
     assert data.image_shape == (32, 32)

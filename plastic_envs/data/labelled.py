@@ -92,6 +92,8 @@ def _check_features(features: Tensor, image_shape: tuple[int, ...] | None) -> No
         allowed = "(N, D), or (N, H, W) or (N, C, H, W) if images"
         raise UsageError(f"features must have the shape {allowed}, not {tuple(features.shape)}")
     if features.dtype == torch.uint8:
+        if features.max() == 1:
+            raise UsageError("images in bytes go from 0 to 255, and these hold only 0 and 1: give them as floats")
         return
     if image_shape is None:
         if not features.isfinite().all():

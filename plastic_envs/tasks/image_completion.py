@@ -101,19 +101,14 @@ class ImageCompletion(CompletionTask):
 
     def mean(self, episode: Episode) -> Tensor:
         """The mean of the images shown, in both halves."""
-        return self.at_last(self._shown(episode).mean(0))
+        return self.at_last(self.shown(episode).mean(0))
 
     def nearest(self, episode: Episode) -> Tensor:
         """The image shown whose given half is nearest to the one asked with: what a perfect memory does."""
-        shown, part = self._shown(episode), self.part_shown(episode.inputs)
+        shown, part = self.shown(episode), self.part_shown(episode.inputs)
         given = _halves(part).ne(0).any(-1).repeat_interleave(self.output_size // 2, -1)
         nearest = ((shown - part).square() * given).sum(-1).argmin(0)  # (B,)
         return self.at_last(shown[nearest, torch.arange(len(nearest), device=nearest.device)])
-
-    def _shown(self, episode: Episode) -> Tensor:
-        """The images of the first round (n_images, B, H · W)."""
-        each = self.n_show + self.n_blank
-        return episode.inputs[: self.n_items * each : each, :, : self.output_size]
 
 
 def _halves(image: Tensor) -> Tensor:

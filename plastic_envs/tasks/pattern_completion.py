@@ -54,7 +54,8 @@ class PatternCompletion(CompletionTask):
             "pattern", (check_half("n_bits", n_bits),), n_items=n_patterns, n_rounds=n_rounds, n_show=n_show,
             n_blank=n_blank, n_query=n_query, gain=gain, bias=bias,
         )  # fmt: skip
-        self.references = MappingProxyType({"zeros": self.zeros, "copying what is shown": self.copy})
+        references = {"zeros": self.zeros, "copying what is shown": self.copy, "mean of the patterns": self.mean}
+        self.references = MappingProxyType(references)
 
     def draw_items(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Patterns (n_patterns, B, n_bits) of as many −1 as +1."""
@@ -76,3 +77,8 @@ class PatternCompletion(CompletionTask):
     def copy(self, episode: Episode) -> Tensor:
         """The bits that are shown, and zeros: a quarter is wrong, as half of the others would be by guessing."""
         return self.at_last(self.part_shown(episode.inputs))
+
+    def mean(self, episode: Episode) -> Tensor:
+        """The bits that are shown, and the mean of all patterns for the others: the best without knowing which it is."""
+        part = self.part_shown(episode.inputs)
+        return self.at_last(part.where(part != 0, self.shown(episode).mean(0)))
