@@ -65,8 +65,8 @@ PRESETS: Mapping[str, tuple[Grid, ...]] = {
             seeds=(0, 1, 2, 3, 4), budget=640, eval_episodes=50, evals=2,
         ),
     ),
-    # Two numbers each, a rule's learning rate and the plasticity that all connections share, by gradients and evolution;
-    # slow weights stay as they were drawn.
+    # Two numbers each, a rule's learning rate and the plasticity that all connections share, by gradients and by
+    # evolution; slow weights stay as they were drawn.
     "memory": (
         Grid(
             ("SmallPatternCompletion,bias=true",), ("decaying-hebb,eta=0.1", "oja,eta=0.1", "additive-hebb,eta=0.1"),

@@ -79,6 +79,6 @@ class PatternCompletion(CompletionTask):
         return self.at_last(self.part_shown(episode.inputs))
 
     def mean(self, episode: Episode) -> Tensor:
-        """The bits that are shown, and the mean of all patterns for the others: the best without knowing which it is."""
+        """The bits that are shown, and for the others the mean of all patterns, for who cannot tell which it is."""
         part = self.part_shown(episode.inputs)
         return self.at_last(part.where(part != 0, self.shown(episode).mean(0)))
