@@ -73,7 +73,8 @@ def test_gymnasium_and_sb3_find_nothing_to_say(name):
 @every_mode
 @every_task
 def test_vector_env_conforms(name, mode):
-    check_vector_env(lambda n: gym.make_vec(IDS[name], num_envs=n, autoreset_mode=mode))
+    steps = max(120, make_task(name).horizon + 20)
+    check_vector_env(lambda n: gym.make_vec(IDS[name], num_envs=n, autoreset_mode=mode), steps=steps)
 
 
 @every_mode

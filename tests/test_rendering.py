@@ -3,13 +3,17 @@
 import itertools
 import subprocess
 import sys
+import time
 
+import gymnasium as gym
 import numpy as np
+import pygame
 import pytest
 import torch
 
 from plastic_envs import TASKS, TaskEnv, TaskVectorEnv, UsageError, make_task
 from plastic_envs.rendering import draw_episode
+from plastic_envs.window import Window
 from tests.test_envs import Countdown
 
 
@@ -29,6 +33,38 @@ def test_every_task_has_pictures(name):
             one.step(one.action_space.sample())
     assert not np.array_equal(frames[0], frames[1])
     assert not np.array_equal(frames[1], frames[2])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_window_shows_the_same_pictures(name):
+    env, pictures = gym.make(f"plastic_envs/{name}-v0", render_mode="human"), TaskEnv(name, render_mode="rgb_array")
+    env.action_space.seed(0)
+    env.reset(seed=0), pictures.reset(seed=0)
+    for _ in range(2):
+        shown = pygame.surfarray.array3d(pygame.display.get_surface()).transpose(1, 0, 2)
+        assert np.array_equal(shown, pictures.render())
+        assert env.render() is None
+        action = env.action_space.sample()
+        env.step(action), pictures.step(action)
+    env.close()
+    assert pygame.display.get_surface() is None
+    env.close()  # once more does no harm
+
+
+def test_a_window_shows_so_many_pictures_a_second():
+    window = Window("test", 20)
+    start = time.monotonic()
+    for _ in range(5):
+        window.show(np.zeros((3, 4, 3), np.uint8))
+    assert time.monotonic() - start >= 4 / 20 - 0.02
+    window.close()
+
+
+def test_without_a_screen_there_is_no_window(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "nothing")
+    env = TaskEnv("CueReward", render_mode="human")
+    with pytest.raises(UsageError, match=r"needs a screen \(nothing not available\): 'rgb_array' does not"):
+        env.reset(seed=0)
 
 
 def test_the_last_picture_is_of_the_whole_episode():
@@ -81,16 +117,19 @@ def test_a_task_without_pictures_says_so():
         env.render()
 
 
-def test_matplotlib_is_needed_for_pictures_only():
-    code = """
+@pytest.mark.parametrize(
+    ("missing", "mode", "extra"), [("matplotlib", "rgb_array", "plots"), ("pygame", "human", "human")]
+)
+def test_an_extra_is_needed_for_pictures_only(missing, mode, extra):
+    code = f"""
 import sys
-sys.modules["matplotlib"] = sys.modules["matplotlib.axes"] = None
+sys.modules[{missing!r}] = sys.modules["{missing}.axes"] = None
 import plastic_envs
 plastic_envs.TaskEnv("CueReward").reset()
 try:
-    plastic_envs.TaskEnv("CueReward", render_mode="rgb_array")
+    plastic_envs.TaskEnv("CueReward", render_mode={mode!r})
 except plastic_envs.MissingExtraError as error:
     print(error)
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "pip install 'plastic-envs[plots]'" in output
+    assert f"pip install 'plastic-envs[{extra}]'" in output
