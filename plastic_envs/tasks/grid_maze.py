@@ -1,4 +1,4 @@
-"""Find a hidden reward in a maze: Miconi et al., "Differentiable plasticity" (2018), section 4.5."""
+"""Find a hidden reward in a maze: Miconi et al., "Differentiable plasticity" (ICML 2018) and "Backpropamine" (2019)."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -61,6 +61,7 @@ class GridMaze(Task):
     ## Policies
     `random` takes every action equally often. `oracle` knows the maze and where it stands: until it is paid it walks to
     the nearest free cell that it has not been on (the first row by row, if several are), then on shortest paths.
+    By default they expect a total of 14.4 and 375.8.
 
     ## Arguments
     * `size` (9; odd, 5 at least), `length` (200), `reward` (10), `wall_penalty` (0): see above.
