@@ -230,7 +230,8 @@ def test_record_video_films_a_closed_loop(name, tmp_path):
 
 def test_other_values_are_refused_by_name():
     for spec in (
-        "GridMaze,size=8", "GridMaze,size=3", "GridMaze,length=0", "GridMaze,reward=-1", "GridMaze,wall_penalty=-0.1",
+        "GridMaze,size=8", "GridMaze,size=3", "GridMaze,size=101",
+        "GridMaze,length=0", "GridMaze,reward=-1", "GridMaze,wall_penalty=-0.1",
         "TargetDiscovery,n_cues=1", "TargetDiscovery,n_cues=5,n_bits=2", "TargetDiscovery,n_bits=53",
         "TargetDiscovery,n_shown=4", "TargetDiscovery,max_blanks=-1", "TargetDiscovery,length=7",
     ):  # fmt: skip

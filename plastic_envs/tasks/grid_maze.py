@@ -20,6 +20,8 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """Rows and columns that an action adds: up, down, left, right."""
 NONE = len(MOVES)
 """Stands for the last action where there was none yet; tables of cells and actions have 5 rows a cell for it."""
+LARGEST = 99
+"""The oracle's table of distances takes the fourth power of the size: 400 megabytes at this one."""
 TIME, REWARD = 11, 12  # columns of the observation
 
 
@@ -64,7 +66,7 @@ class GridMaze(Task):
     By default they expect a total of 14.4 and 375.8.
 
     ## Arguments
-    * `size` (9; odd, 5 at least), `length` (200), `reward` (10), `wall_penalty` (0): see above.
+    * `size` (9; odd, from 5 to 99), `length` (200), `reward` (10), `wall_penalty` (0): see above.
     """
 
     output_size = 4
@@ -75,9 +77,9 @@ class GridMaze(Task):
     )
 
     def __init__(self, size: int = 9, length: int = 200, reward: float = 10.0, wall_penalty: float = 0.0) -> None:
-        self.size = check_int("size", size, 5)
+        self.size = check_int("size", size, 5, LARGEST)
         if size % 2 == 0:
-            raise UsageError(f"size must be an odd number of at least 5, not {size}")
+            raise UsageError(f"size must be an odd number from 5 to {LARGEST}, not {size}")
         self.horizon = self.length = check_int("length", length, 1)
         self.reward = check_float("reward", reward, 0.0)
         self.wall_penalty = check_float("wall_penalty", wall_penalty, 0.0)
