@@ -132,7 +132,7 @@ def test_one_shot(run, monkeypatch):
     monkeypatch.delenv("PLASTIC_ENVS_DATA", raising=False)
     honest = one_shot.contest
     sizes = one_shot.Sizes(16, 2, batch_size=8, evals=1, eval_episodes=20)
-    monkeypatch.setattr(one_shot, "contest", lambda task, agents, front_end, _: honest(task, agents, front_end, sizes))
+    monkeypatch.setattr(one_shot, "contest", lambda task, agents, _: honest(task, agents, sizes))
     finding = run(ClaimSettings())
     assert finding.holds is False
     assert finding.verdict.startswith("on digits the best plastic network")
