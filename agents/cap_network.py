@@ -1,14 +1,14 @@
 """Networks with a cap: random inputs, a random graph with a cap, and outputs, that learn by how their units fired."""
 
 import math
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from agents.agent import Agent, State
+from agents.cap_firing import Capped, Firing
 from agents.cap_learning import classes_of, columns_of, is_active, learn_online
 from agents.cap_options import CapOptions
 from agents.percepts import Percepts
@@ -19,36 +19,6 @@ from plastic_envs.errors import UsageError
 
 BLOCK = 1 << 20
 """Numbers of one activity that queries are answered with at once, which bounds the memory."""
-
-
-class Firing:
-    """What happened in the T rounds of one or more examples.
-
-    Args:
-        rounds: The activity after each round (..., V).
-        kept: The numbers of the units that count as fired in each (..., k); None for those whose activity is positive.
-    """
-
-    def __init__(self, rounds: list[Tensor], kept: list[Tensor] | None) -> None:
-        self.rounds, self._kept = rounds, kept
-
-    @property
-    def activity(self) -> Tensor:
-        """The activity after the last round (..., V)."""
-        return self.rounds[-1]
-
-    @cached_property
-    def code(self) -> Tensor:
-        """Each unit's code (..., V), integers: a bit for each round, the first round's most significant."""
-        with torch.no_grad():
-            rounds = torch.stack(self.rounds)  # (T, ..., V)
-            if self._kept is None:
-                fired = rounds.sign()  # no activity is negative
-            else:
-                fired = torch.zeros_like(rounds).scatter(-1, torch.stack(self._kept), 1)
-            bits = [float(1 << number) for number in reversed(range(len(rounds)))]
-            weights = torch.tensor(bits, device=rounds.device).view(-1, *[1] * (rounds.dim() - 1))
-            return fired.mul_(weights).sum(0).long()
 
 
 class CapNetwork(Agent):
@@ -177,32 +147,33 @@ class CapNetwork(Agent):
             parts.append(firing.activity @ state["outputs"])
         return torch.cat(parts, -2).transpose(-3, -2)
 
-    def fire(self, drive: Tensor, graph: Tensor | None, bias: Tensor | None = None) -> Firing:
+    def fire(
+        self,
+        drive: Tensor,
+        graph: Tensor | None,
+        bias: Tensor | None = None,
+        times: Callable[[Capped, Tensor], Tensor] = Capped.times,
+    ) -> Firing:
         """Let the units fire T times.
 
         Args:
             drive: What the features give them (..., S, V), for S examples.
             graph: W (..., V, V).
             bias: Of the units, which the authors' program has (V,).
+            times: How an activity is multiplied with the graph.
         """
         through_graph = self.options.drive == "through_graph"
-        rounds: list[Tensor] = []
-        kept: list[Tensor] = []
         if graph is not None:
             drive = drive.expand(*graph.shape[:-2], -1, -1)
-        product = torch.bmm if drive.dim() == 3 else torch.matmul  # the same, without asking for shapes
+        kept: list[Capped] = []
         summed = drive
         for number in range(self.options.rounds):
             if number > 0:
                 assert graph is not None
-                before = rounds[-1] + drive if through_graph else rounds[-1]
-                summed = product(before, graph)
-                summed = summed if through_graph else summed + drive
+                summed = (kept[-1].dense() + drive) @ graph if through_graph else times(kept[-1], graph) + drive
             activity = (summed if bias is None else summed + bias).relu()
-            values, index = self.strongest(activity)
-            rounds.append(torch.zeros_like(activity).scatter(-1, index, values))
-            kept.append(index)
-        return Firing(rounds, kept if self.options.fired == "topk" else None)
+            kept.append(Capped(*self.strongest(activity), activity.shape[-1]))
+        return Firing(kept, all_fired=self.options.fired == "topk")
 
     def strongest(self, activity: Tensor) -> tuple[Tensor, Tensor]:
         """The activities that the cap keeps, and whose they are: (..., V) to (..., k) each, in any order."""
@@ -220,8 +191,9 @@ class CapNetwork(Agent):
         """The weights after one example: code (..., B, V), logits (..., B, K)."""
         tables = rule.tables()
         predicted = logits.argmax(-1)  # (..., B)
-        active = is_active(rule, classes_of(percept.labels), predicted)
-        columns = columns_of(rule, percept.labels, predicted, active)  # (..., B, 2, K)
+        classes = classes_of(percept.labels)
+        active = is_active(rule, classes, classes >= 0, predicted)
+        columns = columns_of(rule, percept.labels, predicted) * active[..., None, None]  # (..., B, 2, K)
         codes = torch.arange(rule.codes, device=code.device)
         units = (code.unsqueeze(-1) == codes).to(logits.dtype)  # (..., B, V, C), one-hot
         new = {"outputs": _apply(rule, state["outputs"], _terms(units @ tables.output.unsqueeze(-3), columns))}

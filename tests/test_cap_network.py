@@ -143,9 +143,10 @@ def test_rollouts_form_equals_single_steps_and_autograd(
         parameters = {name: value + noise[name] for name, value in parameters.items()}
     for value in parameters.values():
         value.requires_grad_()
-    # groups of some networks, blocks of some examples
+    # groups of some networks, blocks of some examples and of some rows of the graph
     monkeypatch.setattr(cap_learning, "GROUP", 500)
     monkeypatch.setattr(cap_learning, "BLOCK", 200)
+    monkeypatch.setattr(cap_learning, "RATES", 60)
     monkeypatch.setattr(cap_network, "BLOCK", 70)
     monkeypatch.setattr(cap_nodes, "NUMBERS", 3000)
     found, expected = live(agent, parameters=parameters), stepwise(agent, monkeypatch, parameters=parameters)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from agents.cap_network import CapNetwork, CapOptions, Firing
+from agents.cap_firing import Capped, Firing
+from agents.cap_network import CapNetwork, CapOptions
 from agents.closed_form import best_output_rule, learned_by_entry, outputs_of
 from agents.percepts import Percepts
 from agents.rules.firing import FiringOutput, FiringTable
@@ -31,9 +32,11 @@ class Network(CapNetwork):
     bias: Tensor
     masks: Iterator[Tensor]  # who fires (S, V), for each time that the cap is used
 
-    def fire(self, drive: Tensor, graph: Tensor | None, bias: Tensor | None = None) -> Firing:
+    def fire(
+        self, drive: Tensor, graph: Tensor | None, bias: Tensor | None = None, times: Any = Capped.times
+    ) -> Firing:
         self.before_cap: list[Tensor] = []
-        self.firing = super().fire(drive, graph, self.bias)
+        self.firing = super().fire(drive, graph, self.bias, times)
         return self.firing
 
     def strongest(self, activity: Tensor) -> tuple[Tensor, Tensor]:
