@@ -14,8 +14,8 @@ from agents.fast_history import FastHistory
 from agents.rules import RULES, Rule, Signal, Signals
 from agents.self_modulated import SelfModulatedNetwork
 from plastic_envs.errors import UsageError
-from plastic_envs.task import Slice, Step, Task
 from plastic_envs.tasks import make_task
+from tests.user_code import Walk
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -441,22 +441,6 @@ def test_the_name_of_a_task_is_no_task() -> None:
 def test_control_is_wider() -> None:
     assert agents.make(5, 2, rule="none-wide", hidden=8).options.hidden == 12
     assert "fast" not in agents.make(5, 2, rule="none").initial_state((1,))
-
-
-class Walk(Task):
-    """A closed loop: the action moves a point on a line, and the reward is minus its distance from 0."""
-
-    horizon, output_size, action_kind, metric_kind = 5, 1, "box", "reward"
-    slices: ClassVar = {"place": Slice(0, 1, (1,))}
-
-    def reset(self, batch_size: int, generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        place = torch.rand(batch_size, 1, generator=generator, dtype=torch.float64)
-        return (place, torch.zeros(batch_size)), place
-
-    def step(self, state: tuple[Tensor, Tensor], action: Tensor) -> Step:
-        place, time = state[0] + action, state[1] + 1
-        reward = -place.abs().squeeze(-1)
-        return Step((place, time), place, reward, time >= self.horizon, reward, time > 0)
 
 
 @pytest.mark.parametrize("batched", [True, False])

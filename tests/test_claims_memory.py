@@ -146,7 +146,7 @@ def test_rates_are_compared_between_storing_and_recalling(monkeypatch):
     finding = internal_rate.internal_rate(ClaimSettings())
     assert finding.figures[0]["rate while storing"] > finding.figures[0]["rate while recalling"]
     assert finding.holds
-    monkeypatch.setattr(internal_rate, "measure", lambda *_: torch.rand(3, 6, dtype=torch.float64) * 0 + 1)
+    monkeypatch.setattr(internal_rate, "measure", lambda *_: torch.ones(3, 6, dtype=torch.float64))
     assert not internal_rate.internal_rate(ClaimSettings()).holds
 
 

@@ -1,31 +1,12 @@
 """Networks whose weights are random at birth: their equations, their births, their normalisation."""
 
-from typing import ClassVar
-
 import pytest
 import torch
-from torch import Tensor
 
 import agents
 from agents.random_network import NORMAL, UNIFORM
-from plastic_envs.task import Slice, Step, Task
 from tests.random_networks import TASK, episodes, generator, make, values_of
-
-
-class Walk(Task):
-    """A closed loop: the action moves a point on a line, and the reward is minus its distance from 0."""
-
-    horizon, output_size, action_kind, metric_kind = 5, 1, "box", "reward"
-    slices: ClassVar = {"place": Slice(0, 1, (1,))}
-
-    def reset(self, batch_size: int, generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        place = torch.rand(batch_size, 1, generator=generator, dtype=torch.float64)
-        return (place, torch.zeros(batch_size)), place
-
-    def step(self, state: tuple[Tensor, Tensor], action: Tensor) -> Step:
-        place, time = state[0] + action, state[1] + 1
-        reward = -place.abs().squeeze(-1)
-        return Step((place, time), place, reward, time >= self.horizon, reward, time > 0)
+from tests.user_code import Walk
 
 
 @pytest.mark.parametrize("normalise", [True, False])
