@@ -88,5 +88,9 @@ CLAIMS = Registry(
             "evolution.claims.one_shot:head",
             "a plastic last layer classifies new characters after one look at each (Miconi)",
         ),
+        "18": Row(
+            "evolution.claims.maze:maze",
+            "plastic networks earn more in a maze than others, modulated ones at least as much (Miconi)",
+        ),
     },
 )

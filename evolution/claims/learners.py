@@ -119,16 +119,16 @@ class Contest:
             for name, learner in self.learners.items()
         }  # fmt: skip
 
-    def beaten(self, table: Mapping[str, Sequence[Curve]], name: str) -> list[str]:
-        """The others that one is better than by more than the 95% interval of the difference (Welch)."""
+    def leads(self, table: Mapping[str, Sequence[Curve]], one: str, other: str) -> bool:
+        """Whether one ends better than another by more than the 95% interval of the difference (Welch)."""
         sign = 1 if self.task.higher_is_better else -1
-        found = []
-        for other in table.keys() - set(self.ours):
-            mine, its = ([sign * curve.final for curve in table[one]] for one in (name, other))
-            lead = difference_interval(mine, its)
-            if lead.low is not None and lead.low > 0:
-                found.append(other)
-        return found
+        mine, its = ([sign * curve.final for curve in table[name]] for name in (one, other))
+        lead = difference_interval(mine, its)
+        return lead.low is not None and lead.low > 0
+
+    def beaten(self, table: Mapping[str, Sequence[Curve]], name: str) -> list[str]:
+        """Those that are not ours and that one leads."""
+        return [other for other in table if other not in self.ours and self.leads(table, name, other)]
 
     def wins(self, table: Mapping[str, Sequence[Curve]], name: str) -> bool:
         """Whether one is better than all that are not ours."""

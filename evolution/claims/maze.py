@@ -1,0 +1,91 @@
+"""Claim 18: plastic networks find a hidden reward again from anywhere in a maze, trained by reward alone."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from agents import Agent, make_for
+from evolution.claims.finding import ClaimSettings, Finding
+from evolution.claims.learners import Contest, Curve, Learner
+from plastic_envs.task import Task
+from plastic_envs.tasks import make_task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIXED, PLASTIC = "RNN without plasticity", "plastic RNN"
+MODULATED: dict[str, Mapping[str, Any]] = {
+    "simple modulation": {"modulation": "tanh"},
+    "retroactive": {"modulation": "tanh", "retroactive": True},
+}
+Table = tuple[Contest, Mapping[str, Sequence[Curve]]]
+SEARCHER = "a2c,batch_size=30,learning_rate=0.001"
+
+
+def maze(settings: ClaimSettings) -> Finding:
+    """Recurrent networks of 100 units without plasticity, with it, and with it under two kinds of modulation.
+
+    All learn by advantage actor-critic from whole episodes of `GridMaze`, with the same learning rate. Fast weights add
+    up and are cut off at 1, as in the authors' programs. Quick: 7 × 7 cells, 100 steps, 2 seeds. Full: 9 × 9 cells, 200
+    steps, 3 seeds, and `TargetDiscovery` likewise.
+
+    It holds if on every task each plastic network earns more at the end than the one without plasticity, by more than
+    the 95% Welch interval of the difference, and none that is modulated less than the one that is not, by more than
+    this interval.
+    """
+    figures, verdicts, holds = [], [], True
+    tables: list[Table] = []
+    for name, found in contests(settings.full).items():
+        table = found.run(settings.seed)
+        tables.append((found, table))
+        figures += [{"task": name, **row} for row in found.rows(table)]
+        behind = [name for name in MODULATED if found.leads(table, PLASTIC, name)]
+        verdicts.append(f"{name}: {found.verdict(table)}; behind {PLASTIC}: {', '.join(behind) or 'none'}")
+        holds = holds and not behind and all(found.wins(table, ours) for ours in found.ours)
+    return Finding(
+        claim="Where reward is hidden, plastic recurrent networks earn more than those without plasticity, and "
+        "neuromodulated ones at least as much as they.",
+        source="Miconi, Clune and Stanley 2018, section 4.5; Miconi et al. 2019, Backpropamine, sections 4.1 and 4.2",
+        holds=holds,
+        verdict=". ".join(verdicts),
+        figures=figures,
+        draw=partial(_draw, tables),
+        size=(6.0 * len(tables), 4.5),
+    )
+
+
+def contests(full: bool) -> dict[str, Contest]:
+    """The tasks, and who learns them on how many episodes."""
+    if not full:
+        return {"maze 7×7": contest(make_task("GridMaze,size=7,length=100"), 20_000, 2, bound=50)}
+    return {
+        "maze 9×9": contest(make_task("GridMaze"), 60_000, 3, bound=100),
+        "target discovery": contest(make_task("TargetDiscovery"), 60_000, 3, bound=0.75),
+    }
+
+
+def contest(task: Task, budget: int, seeds: int, *, bound: float) -> Contest:
+    """All four networks on a task."""
+    options: dict[str, Mapping[str, Any]] = {PLASTIC: {}, **MODULATED}
+    learners = {FIXED: partial(_make, task, "none", {})}
+    learners |= {name: partial(_make, task, "additive-hebb", given) for name, given in options.items()}
+    return Contest(
+        task,
+        {name: Learner(make, SEARCHER) for name, make in learners.items()},
+        ours=list(options),
+        budget=budget,
+        seeds=seeds,
+        evals=10,
+        eval_episodes=500,
+        bound=bound,
+    )
+
+
+def _make(task: Task, rule: str, options: Mapping[str, Any], seed: int) -> Agent:
+    return make_for(task, rule=rule, network="plastic-rnn", seed=seed, **options)
+
+
+def _draw(tables: Sequence[Table], canvas: "Figure") -> None:
+    """Learning curves, a panel for each task."""
+    for number, (found, table) in enumerate(tables, 1):
+        found.draw(table, canvas.add_subplot(1, len(tables), number))
