@@ -1,12 +1,17 @@
 """The task's side of a loop that the agents' actions close."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from agents.agent import State
 from agents.normalisation import Moments
 from plastic_envs.task import Outcome, Task, Trace
+
+Act = Callable[[Tensor, Tensor, State], Tensor]
+"""From what agents observed (..., B, D), their outputs (..., B, K) and their new state to what they do."""
 
 
 class ClosedLoop:
@@ -18,20 +23,24 @@ class ClosedLoop:
         first: The first observation (B, D).
         batch_shape: (B,) or (P, B).
         sums: Whether to keep sums over what is observed.
+        act: How agents act; None for `Task.action` of their outputs.
     """
 
-    def __init__(self, task: Task, world: Any, first: Tensor, batch_shape: tuple[int, ...], sums: bool) -> None:
-        self.task, self.world, self.observation = task, world, first
+    def __init__(
+        self, task: Task, world: Any, first: Tensor, batch_shape: tuple[int, ...], sums: bool, act: Act | None
+    ) -> None:
+        self.task, self.world, self.observation, self._act = task, world, first, act
         self.alive = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
         self.outcomes: list[Outcome] = []
         self.steps = torch.zeros_like(self.alive, dtype=torch.int64)
         self.seen = Moments.of(first[:0], self.alive[..., :0]) if sums else None
 
-    def act(self, output: Tensor) -> None:
-        """Take a step by the agents' outputs (..., B, K); episodes that have ended get nothing more."""
+    def act(self, output: Tensor, state: State) -> None:
+        """Take a step by the agents' outputs (..., B, K) and new state; episodes that have ended get nothing more."""
         if self.seen is not None:
             self.seen = self.seen.plus(Moments.of(self.observation, self.alive))
-        step = self.task.step(self.world, self.task.action(output))
+        action = self.task.action(output) if self._act is None else self._act(self.observation, output, state)
+        step = self.task.step(self.world, action)
         self.world, self.observation = step.state, step.observation
         self.outcomes.append(step.outcome)
         self.steps = self.steps + self.alive

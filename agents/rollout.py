@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
-from agents.closed_loop import ClosedLoop
+from agents.closed_loop import Act, ClosedLoop
 from agents.normalisation import Moments
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
@@ -34,6 +34,7 @@ class Rollout:
         records: What was recorded, by name; time is the first dimension (after the population's).
         seen: Sums over what was observed; None if the agent does not normalise observations.
         trace: What each step of a closed loop came to; None where the episodes were drawn beforehand.
+        steps: How many steps each episode of a closed loop lasted (B,).
     """
 
     outputs: Tensor
@@ -46,6 +47,7 @@ class Rollout:
     records: dict[str, Tensor] = field(default_factory=dict)
     seen: Moments | None = None
     trace: Trace | None = None
+    steps: Tensor | None = None
 
 
 def rollout(
@@ -57,6 +59,8 @@ def rollout(
     parameters: Mapping[str, Tensor] | None = None,
     episode: Episode | None = None,
     record: Sequence[str] = (),
+    act: Act | None = None,
+    birth: Mapping[str, Tensor] | None = None,
 ) -> Rollout:
     """Let newborn agents live through a batch of episodes.
 
@@ -69,14 +73,19 @@ def rollout(
             lives through the same episodes.
         episode: Episodes of a supervised task to live through again, instead of new ones.
         record: Names from `agent.recordable()` to be kept for every step.
+        act: What agents do, from observation, outputs and new state, if not `Task.action` of the outputs. Then every
+            task is lived as a closed loop, and the loss is minus the sum of the rewards.
+        birth: What was drawn at birth before (see `Agent.draw_birth`), to be born with again.
 
     Raises:
         UsageError: the sizes of agent, task, episodes or parameters differ, or a name is unknown.
     """
     _check(agent, task, record)
     check_int("batch_size", batch_size, low=1)
+    if act is not None and episode is not None:
+        raise UsageError("act is for episodes that are lived step by step: leave out episode")
     population = _population(agent, parameters or {})
-    if isinstance(task, SupervisedTask):
+    if isinstance(task, SupervisedTask) and act is None:
         episode = task.checked_sample(batch_size, generator) if episode is None else episode
         if episode.inputs.shape[:2] != (task.horizon, batch_size):
             raise UsageError(
@@ -87,7 +96,8 @@ def rollout(
         first = episode.inputs[0]
     else:
         world, first = task.reset(batch_size, generator)
-    lifetimes = _Lifetimes(agent, task, episode, world, first, agent.draw_birth(batch_size, generator), tuple(record))
+    birth = agent.draw_birth(batch_size, generator) if birth is None else birth
+    lifetimes = _Lifetimes(agent, task, episode, world, first, birth, tuple(record), act)
     values = {f"agent.{name}": value for name, value in (parameters or {}).items()}
     individuals = _individuals(agent, values, population)
     own = dict(agent.named_parameters())
@@ -100,8 +110,7 @@ def rollout(
         lived = individuals(lambda values: torch.func.functional_call(lifetimes, values, ((batch_size,), True)))
     penalty = individuals(lambda values: torch.func.functional_call(_Penalty(agent), values, ()))
     outputs, state, records, closed = lived
-    if isinstance(task, SupervisedTask):
-        assert episode is not None
+    if isinstance(task, SupervisedTask) and episode is not None:
         loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
         env_steps = loss.numel() * task.horizon
         seen = Moments.of(episode.inputs, episode.loss_mask.new_ones(())) if agent.normaliser is not None else None
@@ -110,7 +119,7 @@ def rollout(
     loss, metric = -trace.reward.sum(-2), task.score(trace).detach()
     env_steps = int(steps.expand(loss.shape).sum())
     seen = Moments(*(part.sum(0) if mapped else part for part in sums)) if sums else None
-    return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace)
+    return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace, steps)
 
 
 def _individuals(
@@ -151,9 +160,10 @@ class _Lifetimes(nn.Module):
         first: Tensor,
         birth: Mapping[str, Tensor],
         record: tuple[str, ...],
+        act: Act | None,
     ) -> None:
         super().__init__()
-        self.agent, self.task, self.birth, self.record = agent, task, birth, record
+        self.agent, self.task, self.birth, self.record, self.act = agent, task, birth, record, act
         self.episode, self.world, self.first = episode, world, first
 
     def forward(
@@ -190,7 +200,7 @@ class _Lifetimes(nn.Module):
             for name, values in kept.items():
                 values.append((seen or {})[name].detach())
             if closed is not None:
-                closed.act(output)
+                closed.act(output, state)
                 if not mapped and not closed.alive.any():
                     break
         time = len(batch_shape) - 1
@@ -205,12 +215,14 @@ class _Lifetimes(nn.Module):
         """None if the episodes are known beforehand."""
         if self.episode is not None:
             return None
-        return ClosedLoop(self.task, self.world, self.first, batch_shape, sums=self.agent.normaliser is not None)
+        sums = self.agent.normaliser is not None
+        return ClosedLoop(self.task, self.world, self.first, batch_shape, sums, self.act)
 
     def _first_query(self) -> int | None:
         """The step from which on an agent that learns from labels may answer all at once; None if there is none."""
-        if self.record or not self.agent.learns_from_labels or not isinstance(self.task, SupervisedTask):
+        if self.record or self.episode is None or not self.agent.learns_from_labels:
             return None
+        assert isinstance(self.task, SupervisedTask)
         return self.task.first_query
 
 

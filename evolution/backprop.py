@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from agents import Agent, rollout
+from evolution.optimizer_state import load_moments, load_values
 from evolution.searcher import Diverged, Searcher
 from evolution.seeding import make_generator
 from plastic_envs.checks import check_bool, check_choice, check_float, check_int
@@ -134,36 +135,7 @@ class Backprop(Searcher):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; learning rate and schedule come from the constructor."""
         super().load_state_dict(state)
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                _check_shape(name, state["parameters"][name], parameter)
-                parameter.copy_(state["parameters"][name])
-            for name, buffer in self._buffers():
-                _check_shape(name, state["buffers"][name], buffer)
-                buffer.copy_(state["buffers"][name])
-        self._load_optimizer(state["optimizer"])
+        load_values(self._parameters, state["parameters"])
+        load_values(dict(self._buffers()), state["buffers"])
+        load_moments(self.optimizer, state["optimizer"])
         self.generator.set_state(state["generator"])
-
-    def _load_optimizer(self, state: dict[int, dict[str, Any]]) -> None:
-        """Restore the moments; torch checks neither their names nor their shapes."""
-        sgd = isinstance(self.optimizer, torch.optim.SGD)
-        moments = {"momentum_buffer"} if sgd else {"step", "exp_avg", "exp_avg_sq"}
-        groups = self.optimizer.state_dict()["param_groups"]
-        if groups[0].get("amsgrad"):
-            moments = moments | {"max_exp_avg_sq"}
-        parameters = list(self._parameters.values())
-        for index, values in state.items():
-            if values.keys() != moments:
-                raise ValueError(f"the optimizer keeps {sorted(moments)}, not {sorted(values)}")
-            for key, value in values.items():
-                if value is None and groups[0].get("momentum") == 0:
-                    continue
-                _check_shape(key, value, parameters[index] if key != "step" else torch.zeros(()))
-        self.optimizer.load_state_dict({"state": copy.deepcopy(state), "param_groups": groups})
-
-
-def _check_shape(name: str, value: torch.Tensor, like: torch.Tensor) -> None:
-    if value.shape != like.shape or value.dtype != like.dtype:
-        raise ValueError(
-            f"{name} has shape {tuple(value.shape)} and {value.dtype}, not {tuple(like.shape)}, {like.dtype}"
-        )

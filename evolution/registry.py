@@ -11,6 +11,12 @@ SEARCHERS = Registry(
     "searcher",
     {
         "backprop": Row("evolution.backprop:Backprop", "Adam, AdamW or SGD through whole episodes"),
+        "a2c": Row(
+            "evolution.a2c:A2C", "reward alone: advantage actor-critic through whole episodes (Mnih 2016; Miconi 2018)"
+        ),
+        "ppo": Row(
+            "evolution.ppo:PPO", "reward alone: proximal policy optimization through whole episodes (Schulman 2017)"
+        ),
         # (a) 0.228, (b) 0.374. stdev_init 0.03: 0.219, 0.437; 0.1: 0.232, 0.383; 0.3: 0.262, 0.844.
         # episodes 4: 0.252, 0.264; 16: 0.247, 0.753.
         "pgpe": Row(

@@ -9,6 +9,8 @@ TASK = "SequenceReproduction,seq_length=1,delay=0"
 
 SEARCHERS = {
     "backprop": "backprop,batch_size=16",
+    "a2c": "a2c,batch_size=16",
+    "ppo": "ppo,batch_size=16,minibatch_size=8,n_epochs=2",
     "pgpe": "pgpe,popsize=8,episodes=2",
     "snes": "snes,popsize=8,episodes=2",
     "xnes": "xnes,popsize=8,episodes=2",

@@ -20,7 +20,9 @@ from tests.runs import SEARCHERS, numbers, settings
 def processes():
     """Processes that are there at once: forked from one that has imported everything and run nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["evolution.backprop", "evolution.evotorch_search", "torch._dynamo"])
+    context.set_forkserver_preload(
+        ["evolution.backprop", "evolution.evotorch_search", "evolution.ppo", "torch._dynamo"]
+    )
     process = context.Process(target=print)  # the first one waits for the imports
     process.start()
     process.join()

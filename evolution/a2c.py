@@ -1,0 +1,67 @@
+"""Advantage actor-critic through whole episodes."""
+
+from collections.abc import Sequence
+
+from agents import Agent
+from evolution.reward_gradient import RewardGradient
+from evolution.sb3_algorithm import WholeEpisodes
+from plastic_envs.task import Task
+
+# isort: split
+import stable_baselines3
+
+
+class EpisodicA2C(WholeEpisodes, stable_baselines3.A2C):
+    """SB3's A2C on whole episodes: one update of each batch, by the gradient kept while it was lived."""
+
+    acts_with_gradient = True
+
+
+class A2C(RewardGradient):
+    """Advantage actor-critic: one step of gradient descent on each batch of episodes, backwards through all of them.
+
+    The defaults are those of Miconi's maze programs, but for the bonus, which is the entropy here and minus the sum of
+    the squared probabilities there.
+
+    Sources: Mnih et al. 2016, "Asynchronous Methods for Deep Reinforcement Learning", section 4; Miconi et al. 2018,
+    "Differentiable plasticity", section 4.5, and 2019, "Backpropamine", section 4.2.
+
+    Args:
+        task: what pays the reward.
+        agent: where the search starts.
+        seed: root seed of episodes, births and actions.
+        searched: name patterns of the parameters to search.
+        budget: not used.
+        learning_rate: step size of Adam.
+        batch_size: episodes an update.
+        gamma: discount of the reward a step later.
+        gae_lambda: λ of generalised advantages; 1 for the whole return.
+        entropy: weight of the actions' entropy.
+        value: weight of the squared error of the value.
+        clip: bound of the gradient's norm; None for none.
+
+    Raises:
+        UsageError: an option is out of range, or the rule has a penalty.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        agent: Agent,
+        *,
+        seed: int = 0,
+        searched: Sequence[str] = ("*",),
+        budget: int | None = None,
+        learning_rate: float = 1e-3,
+        batch_size: int = 30,
+        gamma: float = 0.9,
+        gae_lambda: float = 1.0,
+        entropy: float = 0.1,
+        value: float = 0.1,
+        clip: float | None = 4.0,
+    ) -> None:
+        super().__init__(
+            EpisodicA2C, task, agent, seed=seed, searched=searched, budget=budget, learning_rate=learning_rate,
+            batch_size=batch_size, gamma=gamma, gae_lambda=gae_lambda, entropy=entropy, value=value, clip=clip,
+            own={"use_rms_prop": False},
+        )  # fmt: skip
