@@ -68,7 +68,7 @@ def contest(task: Task, budget: int, seeds: int, *, bound: float) -> Contest:
     """All four networks on a task."""
     options: dict[str, Mapping[str, Any]] = {PLASTIC: {}, **MODULATED}
     learners = {FIXED: partial(_make, task, "none", {})}
-    learners |= {name: partial(_make, task, "additive-hebb", given) for name, given in options.items()}
+    learners |= {name: partial(_make, task, "additive-hebb,bound=none", given) for name, given in options.items()}
     return Contest(
         task,
         {name: Learner(make, SEARCHER) for name, make in learners.items()},
