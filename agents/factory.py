@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def make(
     if "parameters" in given:  # of this rule alone: it takes the place of what all rules of a comparison have
         parameters = given.pop("parameters")
         options.pop("hidden", None)
+        if "hidden" in given:
+            raise UsageError(f"parameters={parameters} chooses the hidden units: leave out hidden")
     if parameters is not None:
         sizes = {
             "observation_size": observation_size,
@@ -122,23 +125,30 @@ def _units(parameters: int, settings: dict[str, Any]) -> int:
     """The number of hidden units with which an agent has about so many parameters.
 
     Raises:
-        UsageError: the settings fix the units, or even one unit makes too many parameters.
+        UsageError: the settings fix the units, or the fewest that are possible make too many parameters.
     """
     if "hidden" in settings or "hidden" in parse_spec(settings["network"] or "")[1]:
         raise UsageError(f"parameters={parameters} chooses the hidden units: leave out hidden")
 
-    def surplus(hidden: int) -> int:
-        return sum(value.numel() for value in make(**settings, hidden=hidden).parameters()) - parameters
+    def surplus(hidden: int) -> float:
+        try:
+            return sum(value.numel() for value in make(**settings, hidden=hidden).parameters()) - parameters
+        except UsageError:  # too few units for the network; any other error comes up again at the end
+            return -math.inf
 
-    low, high = 1, 2
-    if surplus(low) > 0:
-        raise UsageError(f"parameters={parameters} is too few: one hidden unit makes {surplus(low) + parameters}")
-    while surplus(high) < 0:
+    low, high = 0, 1
+    while surplus(high) < 0 and high <= parameters:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if surplus(middle) <= 0 else (low, middle)
-    return min(low, high, key=lambda hidden: abs(surplus(hidden)))
+    least = surplus(low) == -math.inf if low else True
+    if least and 0 < (more := surplus(high)) < math.inf:
+        plural = "s make" if high > 1 else " makes"
+        raise UsageError(f"parameters={parameters} is too few: {high} hidden unit{plural} {parameters + more:.0f}")
+    best = min(low, high, key=lambda hidden: abs(surplus(hidden)))
+    make(**settings, hidden=best)
+    return best
 
 
 def _network(spec: str | None, rule: type[Rule]) -> tuple[Any, dict[str, Any]]:

@@ -26,8 +26,8 @@ FRONT_ENDS = Registry(
 class FrontEnd(nn.Module):
     """From images (N, C, H, W) to features (N, `features`); it has no plasticity.
 
-    One of your own is any `nn.Module` with `features` that is made as `Name(image_shape=(C, H, W))`; it goes by
-    `module:Name`.
+    One of your own is any `nn.Module` with `features` that is made as `Name(image_shape=(C, H, W))`, with options as
+    further keywords; its `forward` maps images (N, C, H, W) to (N, `features`). It goes by `module:Name`.
 
     Batch normalisation is torch's own. Agents are made in evaluation mode, where running averages count, so that what
     an agent does with an image does not depend on the images beside it: single steps, rollouts, populations and
@@ -176,7 +176,8 @@ def make_front_end(spec: str, image_shape: tuple[int, ...] | None, seed: int) ->
         seed: of the weights.
 
     Raises:
-        UsageError: there is no image, it is too small, the name is unknown, or what it stands for has no `features`.
+        UsageError: there is no image, it is too small, the name is unknown, or what it stands for has no `features`,
+            or makes others of an image.
     """
     if image_shape is None:
         raise UsageError(
@@ -190,7 +191,14 @@ def make_front_end(spec: str, image_shape: tuple[int, ...] | None, seed: int) ->
         made: FrontEnd = construct("front end", name, make, {"image_shape": whole, **options})
     check_int(f"features of front end {name!r}", getattr(made, "features", None), low=1)
     made.image_shape = whole
-    return made
+    with torch.no_grad():
+        shape = tuple(made.eval()(torch.zeros(1, *whole)).shape)
+    if shape != (1, made.features):
+        raise UsageError(
+            f"front end {name!r} says features={made.features}, and makes {shape} of an image: it must be "
+            f"(1, {made.features})"
+        )
+    return made.train()
 
 
 def perceived_size(observation_size: int, spec: str, image_shape: tuple[int, ...] | None) -> int:

@@ -128,20 +128,28 @@ def check_trusted(where: object, spec: str, trust: Collection[str]) -> None:
 
 
 def own_code(spec: str) -> list[str]:
-    """Every `module:Name` in a spec: its own name and the values of its options (a source of images)."""
+    """Every `module:Name` in a spec: its own name and those in the values of its options (a source of images)."""
     name, options = parse_spec(spec)
-    return [value for value in (name, *options.values()) if isinstance(value, str) and ":" in value]
+    inner = [found for value in options.values() if isinstance(value, str) for found in own_code(value)]
+    return [name, *inner] if ":" in name else inner
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Split `"name,key=value,…"` into the name and its options; values are read as JSON, else as text.
 
+    A value that has options itself stands in parentheses, which are not part of it.
+
     >>> parse_spec("SequenceReproduction,seq_length=5,delay=0")
     ('SequenceReproduction', {'seq_length': 5, 'delay': 0})
+    >>> parse_spec("plastic-head,front_end=(conv4,channels=32)")
+    ('plastic-head', {'front_end': 'conv4,channels=32'})
+
+    Raises:
+        UsageError: it is not of this form.
     """
     if not isinstance(text, str):
         raise UsageError(f"a name with options is written 'name,key=value', not {text!r}")
-    name, *pairs = text.split(",")
+    name, *pairs = _split(text)
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -149,6 +157,9 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
             raise UsageError(f"cannot read {pair!r} in {text!r}: options are written name,key=value,key=value")
         if key in options:
             raise UsageError(f"{text!r} gives {key} twice: each option is given once")
+        if value.startswith("(") and value.endswith(")"):
+            options[key] = value[1:-1]
+            continue
         try:
             options[key] = json.loads(value)
         except (ValueError, RecursionError):  # also a number of more digits than Python reads
@@ -156,7 +167,27 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
+def _split(text: str) -> list[str]:
+    """What stands between the commas outside of parentheses."""
+    parts = [""]
+    depth = 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if depth:
+        raise UsageError(f"{text!r} opens and closes different numbers of parentheses")
+    return parts
+
+
 def format_spec(name: str, options: Mapping[str, Any]) -> str:
     """Write a name and its options back as `"name,key=value"`, the inverse of `parse_spec`."""
-    values = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in options.items())
-    return ",".join([name, *values])
+    return ",".join([name, *(f"{key}={_format(value)}" for key, value in options.items())])
+
+
+def _format(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return f"({value})" if "," in value else value

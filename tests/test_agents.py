@@ -146,8 +146,19 @@ def test_units_are_chosen_for_a_number_of_parameters(cell: str) -> None:
     assert "parameters" not in plain.config
     with pytest.raises(UsageError, match="leave out hidden"):
         agents.make_for(TASK, rule="none", hidden=3, parameters=wanted)
-    with pytest.raises(UsageError, match="too few: one hidden unit makes"):
+    with pytest.raises(UsageError, match="too few: 1 hidden unit makes"):
         agents.make_for(TASK, rule="none", parameters=3)
+    with pytest.raises(UsageError, match="leave out hidden"):
+        agents.make_for(TASK, rule=f"none,hidden=3,parameters={wanted}")
+    with pytest.raises(UsageError, match="unknown option 'units'"):
+        agents.make_for(TASK, rule="none,units=3,parameters=999")
+
+
+def test_units_are_chosen_from_the_fewest_that_a_network_can_have() -> None:
+    added = agents.make(50, 50, rule="none,parameters=5001", network="plastic-rnn,input=add")
+    assert added.config["hidden"] == 71  # 71² = 5041; 50 at least
+    with pytest.raises(UsageError, match="parameters=100 is too few: 50 hidden units make 2500"):
+        agents.make(50, 50, rule="none,parameters=100", network="plastic-rnn,input=add")
 
 
 def test_gradient_rule_is_the_derivative_of_the_self_generated_loss() -> None:

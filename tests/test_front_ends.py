@@ -10,6 +10,7 @@ import agents
 from agents.front_ends import Conv4, FrontEnd, ResNet12, Strided
 from evolution import RunSettings, evaluate, make_searcher, train
 from plastic_envs.errors import UsageError
+from plastic_envs.registry import format_spec, own_code, parse_spec
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.tasks import make_task
 
@@ -208,6 +209,36 @@ def test_agents_are_saved_with_their_running_averages(tmp_path: Any) -> None:
     agents.save(make("plastic-head", "oja", {}, "tests.test_front_ends:Corners"), tmp_path)
     with pytest.raises(UsageError, match=r"--trust tests\.test_front_ends:Corners"):
         agents.load(tmp_path)
+
+
+class Wrong(nn.Module):
+    """Says that it makes one feature more than it does."""
+
+    def __init__(self, image_shape: tuple[int, int, int], extra: int = 1) -> None:
+        super().__init__()
+        self.features = image_shape[1] * image_shape[2] + extra
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.flatten(1)
+
+
+def test_options_of_a_front_end_stand_in_parentheses(tmp_path: Any) -> None:
+    spec = "plastic-head,front_end=(conv4,channels=16),label_gain=10"
+    agent = agents.make_for(TASK, rule="oja", network=spec)
+    assert (agent.front_end.features, agent.options.label_gain) == (16, 10)
+    assert parse_spec(format_spec(*parse_spec(spec))) == parse_spec(spec)
+    agents.save(agent, tmp_path)
+    assert agents.load(tmp_path).front_end.features == 16
+    with pytest.raises(UsageError, match="different numbers of parentheses"):
+        parse_spec("plastic-head,front_end=(conv4,channels=16")
+    assert own_code("none,front_end=(mine:Front,width=8),source=mine:images") == ["mine:Front", "mine:images"]
+
+
+def test_a_front_end_is_told_that_its_features_are_others_than_it_says() -> None:
+    own = "tests.test_front_ends:Wrong"
+    with pytest.raises(UsageError, match=r"says features=65, and makes \(1, 64\) of an image"):
+        agents.make_for(TASK, rule="oja", network=f"plastic-head,front_end={own}")
+    agents.make_for(TASK, rule="oja", network=f"plastic-head,front_end=({own},extra=0)")
 
 
 def test_interrupted_training_goes_on_with_the_same_averages(tmp_path: Any) -> None:

@@ -196,3 +196,9 @@ def test_an_agent_is_saved_and_loaded(network: str, tmp_path: Any) -> None:
 def test_what_makes_no_sense_is_refused(network: str, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         agents.make_for(TASK, network=network, **options)
+
+
+def test_weights_that_fade_by_their_learning_rate_take_none_above_one() -> None:
+    with pytest.raises(UsageError, match=r"eta must be a number from 0 to 1\.0, not 2"):
+        agents.make(3, 2, rule="decaying-hebb,eta=2", network="plastic-rnn")
+    agents.make(3, 2, rule="additive-hebb,eta=2", network="plastic-rnn")

@@ -1,5 +1,6 @@
 """Miconi's rules: Hebbian products that add up in a trace which fades, saturates or is bounded."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -21,14 +22,15 @@ class TraceRule(Rule):
         own_rate: Whether there is an η, from the network: none where a modulator takes its place.
 
     Raises:
-        UsageError: eta is no finite number of at least 0.
+        UsageError: eta is no finite number of at least 0, or above 1 where F fades by it.
     """
 
     batched: ClassVar[bool] = True
 
     def __init__(self, eta: float = 0.01, own_rate: bool = True) -> None:
         super().__init__()
-        start = torch.tensor(check_float("eta", eta, low=0))
+        high = 1.0 if self.decay == "rate" else math.inf  # F ← (1 − η) F would grow
+        start = torch.tensor(check_float("eta", eta, low=0, high=high))
         self.eta = nn.Parameter(start) if own_rate else None
 
     def learning_rate(self) -> Tensor | None:
