@@ -52,6 +52,10 @@ def test_sb3_contrib_recurrent_ppo():
     assert 0 <= example("sb3_recurrent_ppo").main(total_timesteps=512) <= 1
 
 
+def test_an_agent_as_a_policy_of_stable_baselines3():
+    assert example("sb3_agent").main(episodes=60) >= 0
+
+
 @pytest.mark.parametrize("name", ["evotorch_gymne", "evotorch_vecgymne"])
 def test_evotorchs_own_problems(name):
     assert -40 < example(name).main(generations=2, population=8) < 0

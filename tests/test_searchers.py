@@ -139,7 +139,8 @@ def test_evaluations_within_a_generation_see_the_same_episodes(task, agent):
 def test_searcher_improves_on_where_it_began(name):
     task = make_task("SequenceReproduction,seq_length=1,delay=0")
     agent = agents.make_for(task, hidden=4, rule="none", seed=1)
-    spec = f"{name},learning_rate=0.02" if name in GRADIENT else f"{name},popsize=24,episodes=16,stdev_init=0.1"
+    gradient = {"backprop": "learning_rate=0.02", "a2c": "learning_rate=0.02", "ppo": "learning_rate=0.02,n_epochs=2"}
+    spec = f"{name},{gradient.get(name, 'popsize=24,episodes=16,stdev_init=0.1')}"
     searcher = make_searcher(spec, task, agent, seed=0, searched=["*"])
 
     def losses(agent):
@@ -188,6 +189,8 @@ def test_nothing_finite_is_a_divergence_and_keeps_the_parameters(name, task, age
     def rollout(agent, task, batch_size, generator, **options):
         lived = agents.rollout(agent, task, batch_size, generator, **options)
         lived.loss.mul_(float("nan"))
+        if lived.trace is not None:
+            lived.trace.reward.mul_(float("nan"))
         return lived
 
     for module in ("evolution.backprop", "evolution.evotorch_problem", "evolution.lives"):
