@@ -88,5 +88,9 @@ CLAIMS = Registry(
             "evolution.claims.one_shot:head",
             "a plastic last layer classifies new characters after one look at each (Miconi)",
         ),
+        "19": Row(
+            "evolution.claims.lifetime_control:lifetime_control",
+            "evolved ABCD rules solve control tasks from random weights, also in changed worlds (Najarro)",
+        ),
     },
 )
