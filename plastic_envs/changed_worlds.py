@@ -1,5 +1,6 @@
 """The body and the physics of an environment, changed by the numbers that it keeps as attributes."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -29,14 +30,15 @@ def change_world(name: str, environment: gymnasium.Env[Any, Any], attributes: Ma
         name: The task's, for errors.
         environment: What to change.
         attributes: Numbers by name, such as CartPole's length (half the pole's, m), masspole and masscart (kg),
-            gravity (m/s²) or force_mag (N), or Pendulum's l (m) and m (kg).
+            gravity (m/s²) or force_mag (N), Pendulum's l (m) and m (kg), or Acrobot's LINK_MASS_1 (kg).
 
     Raises:
         UsageError: there is no such attribute, it is no number, or is computed from others, or the value is no number.
     """
     world = environment.unwrapped
     derived = {key: compute for kind, row in DERIVED.items() if isinstance(world, kind) for key, compute in row.items()}
-    numbers = sorted(key for key, value in vars(world).items() if _is_number(value) and not key.startswith("_"))
+    own = [key for key in dir(world) if not key.startswith("_")]  # of the class too, as Acrobot's are
+    numbers = [key for key in own if _is_number(inspect.getattr_static(world, key))]
     for key, value in attributes.items():
         if key in derived or key not in numbers:
             allowed = ", ".join(key for key in numbers if key not in derived) or "none"

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.envs.classic_control import AcrobotEnv, CartPoleEnv
 
 import agents
 import evolution
@@ -19,6 +19,12 @@ class LongHeavyPole(CartPoleEnv):
         self.length, self.masspole, self.gravity = 1.25, 0.3, 20.0
         self.total_mass = 0.3 + 1.0
         self.polemass_length = 0.3 * 1.25
+
+
+class HeavyArm(AcrobotEnv):
+    """An arm whose lower link is heavier, by the class's own constant."""
+
+    LINK_MASS_2 = 3.0
 
 
 class Sloped(gymnasium.Env):
@@ -38,6 +44,7 @@ class Sloped(gymnasium.Env):
 
 
 gymnasium.register("tests/LongHeavyPole-v0", entry_point=LongHeavyPole, max_episode_steps=500)
+gymnasium.register("tests/HeavyArm-v0", entry_point=HeavyArm, max_episode_steps=500)
 gymnasium.register("tests/Sloped-v0", entry_point=Sloped, max_episode_steps=3)
 
 
@@ -62,6 +69,12 @@ def test_a_changed_cartpole_is_the_one_that_is_made_so() -> None:
     usual = observations("gym:CartPole-v1", pushes())
     assert torch.equal(changed[0], usual[0])
     assert not torch.equal(changed[1], usual[1])
+
+
+def test_constants_of_a_class_are_changed_in_this_environment_alone() -> None:
+    changed = observations("gym:Acrobot-v1,set_LINK_MASS_2=3", pushes())
+    assert torch.equal(changed, observations("gym:tests/HeavyArm-v0", pushes()))
+    assert not torch.equal(changed, observations("gym:Acrobot-v1", pushes()))
 
 
 def test_numbers_that_depend_on_others_are_computed_anew() -> None:
