@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PLASTIC, FIXED, BORN = "evolved rule, weights redrawn", "evolved fixed weights", "weights as they were born"
 KINDS = {PLASTIC: ("abcd", "redrawn"), FIXED: ("none", "coevolve"), BORN: ("none", "redrawn")}
 USUAL = "as in evolution"
-SEARCHER = "snes,popsize=40,episodes=4,stdev_init=0.5"
+SEARCHER = "snes,popsize=40,episodes=4,stdev_init=1"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Sizes(NamedTuple):
     hidden: str
     budget: int  # episodes of each evolution
     seeds: int = 5
-    evals: int = 8
+    evals: int = 6
     episodes: int = 100  # of every evaluation
 
 
@@ -106,7 +106,11 @@ def lifetime_control(settings: ClaimSettings) -> Finding:
 
     Both by the same searcher on the same budget. The levels are those at which Gymnasium counts CartPole (475) and
     MountainCarContinuous (90) as solved. Quick: 16 hidden units; full: the paper's 128 and 64, and four times the
-    episodes; 5 seeds.
+    episodes, not run yet; 5 seeds.
+
+    What was tried with seed 0: an initial standard deviation of 0.5 solves CartPole with all seeds, but lets three of five
+    rules do nothing for ever on MountainCarContinuous; 1, that of the coefficients themselves, does not; PGPE learns
+    CartPole in twice the episodes. On Pendulum neither kind of network had passed -880 after 6,000 episodes.
 
     It holds if it does on both tasks in two parts. Level: the mean over seeds of the plastic networks reaches it.
     Change: in the bodies and worlds that evolution did not show, the mean reward over all of them is above that of the
@@ -220,9 +224,9 @@ def _draw(table: Mapping[str, Lives], canvas: "Figure") -> None:
         evolution.set_xlabel("episodes of evolution")
         evolution.set_ylabel("reward of an episode")
         for kind, rewards in lives.rewards[USUAL].items():
-            lifetime.plot(rewards.mean(0), label=kind)
+            lifetime.plot(rewards.mean(0).cumsum(0), label=kind)
         lifetime.set_xlabel("step of a lifetime")
-        lifetime.set_ylabel("reward of the step")
+        lifetime.set_ylabel("reward so far, mean over seeds")
         lifetime.legend(fontsize=8)
         _draw_worlds(lives, worlds)
 
