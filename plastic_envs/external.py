@@ -11,6 +11,8 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plastic_envs.changed_worlds import PREFIX as ATTRIBUTE
+from plastic_envs.changed_worlds import change_world
 from plastic_envs.checks import check_bool, check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import find_in_working_directory
@@ -46,7 +48,10 @@ class ExternalTask(Task):
         max_episode_steps: The horizon, if not the registered one.
         normalise_observations: Whether agents made for the task see observations shifted and scaled to mean 0 and
             standard deviation 1, as far as the search has seen them.
-        **options: Keyword arguments of the environment.
+        reverse_actions: Whether each action does what its opposite did: the last of a `Discrete` space the first's,
+            and a number that of its mirror image between the bounds. An agent does not see it.
+        **options: Keyword arguments of the environment; `set_length=1` sets its attribute `length`, a number of its
+            body or physics, see `plastic_envs.changed_worlds`.
 
     Raises:
         UsageError: there is no such environment, it needs what is not installed, an option is unknown, it has other
@@ -62,6 +67,7 @@ class ExternalTask(Task):
         *,
         max_episode_steps: int | None = None,
         normalise_observations: bool = True,
+        reverse_actions: bool = False,
         **options: Any,
     ) -> None:
         self.name = f"{PREFIX}{env_id}"
@@ -70,10 +76,16 @@ class ExternalTask(Task):
             raise UsageError(f"task {self.name!r} is neither {PREFIX}id nor {PREFIX}module:id")
         if max_episode_steps is not None:
             check_int("max_episode_steps", max_episode_steps, low=1)
+        check_bool("reverse_actions", reverse_actions)
+        name = self.name
+        arguments = {key: value for key, value in options.items() if not key.startswith(ATTRIBUTE)}
+        attributes = {key.removeprefix(ATTRIBUTE): options[key] for key in options.keys() - arguments.keys()}
 
         def make() -> Environment:
             # Gymnasium's own checks of every step take longer than the steps.
-            return gymnasium.make(env_id, max_episode_steps, disable_env_checker=True, **options)
+            environment = gymnasium.make(env_id, max_episode_steps, disable_env_checker=True, **arguments)
+            change_world(name, environment, attributes)
+            return environment
 
         self._environments = _Environments(make)
         find_in_working_directory()
@@ -86,7 +98,7 @@ class ExternalTask(Task):
             raise UsageError(f"task {self.name!r} has no limit of its own: say max_episode_steps=…")
         self.horizon = registered
         self._read = _reader(self.name, environment.observation_space)
-        self._act = _actor(self.name, environment.action_space)
+        self._act = _actor(self.name, environment.action_space, reverse_actions)
         self.action_kind = "discrete" if isinstance(environment.action_space, Discrete) else "box"
         self.output_size = int(gymnasium.spaces.flatdim(environment.action_space))
         self.slices = layout({"observation": int(gymnasium.spaces.flatdim(environment.observation_space))})
@@ -212,11 +224,15 @@ def _reader(name: str, space: gymnasium.Space[Any]) -> Callable[[Any], Any]:
     raise UsageError(f"task {name!r} has observations in {space}: those of a Box or Discrete space can be used")
 
 
-def _actor(name: str, space: gymnasium.Space[Any]) -> Callable[[NDArray[Any]], Any]:
+def _actor(name: str, space: gymnasium.Space[Any], reverse: bool) -> Callable[[NDArray[Any]], Any]:
     """From the actions of N copies, (N, K) or (N,) if discrete, to a sequence of what the environments take."""
     if isinstance(space, Box):
         low, high, shape, dtype = space.low, space.high, space.shape, space.dtype
-        return lambda actions: actions.reshape(-1, *shape).clip(low, high).astype(dtype)
+        if reverse and not space.is_bounded():
+            raise UsageError(f"task {name!r} takes actions in {space}, which has no middle: they cannot be reversed")
+        sign, zero = (-1, low + high) if reverse else (1, 0)
+        return lambda actions: (zero + sign * actions.reshape(-1, *shape).clip(low, high)).astype(dtype)
     if isinstance(space, Discrete):
-        return lambda actions: (actions + space.start).tolist()
+        sign, first = (-1, space.start + space.n - 1) if reverse else (1, space.start)
+        return lambda actions: (first + sign * actions).tolist()
     raise UsageError(f"task {name!r} takes actions in {space}: those of a Box or Discrete space can be used")

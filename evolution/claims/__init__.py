@@ -92,5 +92,9 @@ CLAIMS = Registry(
             "evolution.claims.maze:maze",
             "plastic networks earn more in a maze than others, modulated ones at least as much (Miconi)",
         ),
+        "19": Row(
+            "evolution.claims.lifetime_control:lifetime_control",
+            "evolved ABCD rules solve control tasks from random weights, also in changed worlds (Najarro)",
+        ),
     },
 )
