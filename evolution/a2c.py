@@ -20,11 +20,11 @@ class EpisodicA2C(WholeEpisodes, stable_baselines3.A2C):
 class A2C(RewardGradient):
     """Advantage actor-critic: one step of gradient descent on each batch of episodes, backwards through all of them.
 
-    The defaults are those of Miconi's maze programs, but for the bonus, which is the entropy here and minus the sum of
-    the squared probabilities there.
+    Discount, weights and batch size are by default those of the mazes in Miconi et al., and as there returns are whole,
+    without bootstrapping.
 
     Sources: Mnih et al. 2016, "Asynchronous Methods for Deep Reinforcement Learning", section 4; Miconi et al. 2018,
-    "Differentiable plasticity", section 4.5, and 2019, "Backpropamine", section 4.2.
+    "Differentiable plasticity", and 2019, "Backpropamine", on mazes.
 
     Args:
         task: what pays the reward.

@@ -11,6 +11,7 @@ SEARCHERS = Registry(
     "searcher",
     {
         "backprop": Row("evolution.backprop:Backprop", "Adam, AdamW or SGD through whole episodes"),
+        # a2c and ppo, not measured on these: as the papers and Stable-Baselines3 have them, but a2c's learning rate.
         "a2c": Row(
             "evolution.a2c:A2C", "reward alone: advantage actor-critic through whole episodes (Mnih 2016; Miconi 2018)"
         ),
