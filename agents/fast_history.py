@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from agents.autograd import make_handle
-from agents.fast_history_nodes import Asked, Fold, Open, Pairs, Read, Write
+from agents.fast_history_nodes import Asked, Fold, Open, Pairs, Read, Start, Write
 from agents.layers import PlasticLinear
 from agents.rules.base import Outer
 
@@ -40,16 +40,16 @@ class _Layer:
     post: slice
 
 
-class _Start:
+class _Opened:
     """One layer's matrix S at the start of a chunk, with what is asked of it and of its transpose."""
 
     def __init__(self, matrix: Tensor, chunk: int) -> None:
         queries: list[Tensor] = []
         back_queries: list[Tensor] = []
         self.matrix, answers, back_answers = Open.run(matrix, chunk, queries, back_queries)
-        constant = self.matrix.detach()
-        self.asked = Asked(constant, queries, answers)
-        self.asked_back = Asked(constant.transpose(-1, -2), back_queries, back_answers)
+        start = Start(self.matrix.detach())
+        self.asked = Asked(start, False, queries, answers)
+        self.asked_back = Asked(start, True, back_queries, back_answers)
 
 
 class FastHistory:
@@ -79,7 +79,7 @@ class FastHistory:
 
     def _begin(self, start: Mapping[str, Tensor] | None) -> None:
         """Begin a chunk."""
-        self._starts = {name: _Start(matrix, self._chunk) for name, matrix in (start or {}).items()}
+        self._starts = {name: _Opened(matrix, self._chunk) for name, matrix in (start or {}).items()}
         self._pairs = Pairs(self._like, self._batch_shape, self._chunk, self._columns)
         self._handle = make_handle(self._like, self._pairs.buffer.shape)
 
