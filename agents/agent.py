@@ -92,10 +92,11 @@ class Agent(nn.Module):
         """
         raise NotImplementedError
 
-    def learn(self, percepts: Any, state: State) -> tuple[Tensor, State] | None:
-        """Live many labelled steps whose outputs no loss looks at: outputs (..., S, B, K) and new state.
+    def learn(self, percepts: Any, state: State, scored: bool = False) -> tuple[Tensor, State] | None:
+        """Live many labelled steps at once: outputs (..., S, B, K) and new state.
 
-        For networks that learn from labels and can do so faster than by `live`, step by step; None if not.
+        For networks that learn from labels and can do so faster than by `live`, step by step; None if not. A loss looks
+        at the outputs only if they are `scored`.
         """
         return None
 

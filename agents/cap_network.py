@@ -122,13 +122,13 @@ class CapNetwork(Agent):
             record["code"] = firing.code.squeeze(-2)
         return self._outputs(logits), state
 
-    def learn(self, percepts: Percepts, state: State) -> tuple[Tensor, State] | None:
+    def learn(self, percepts: Percepts, state: State, scored: bool = False) -> tuple[Tensor, State] | None:
         """Live many steps whose outputs no loss looks at: in place, and without autograd but for the weights.
 
         For additive rules that leave the input weights alone.
         """
         rule = self._learner
-        if rule is None or not _learns_in_place(rule):
+        if scored or rule is None or not _learns_in_place(rule):
             return None
         logits, weights = learn_online(self, rule, percepts, state)
         return self._outputs(logits), state | weights

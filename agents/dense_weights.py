@@ -16,14 +16,8 @@ class LearningWeights(Protocol):
     def read(self, pre: Tensor) -> Tensor:
         """The product pre W (..., B, m)."""
 
-    def read_many(self, pre: Tensor) -> Tensor:
-        """The product of S vectors for each episode: (..., B, S, n) to (..., B, S, m)."""
-
     def read_back(self, post: Tensor, constant: bool = False) -> Tensor:
         """The product post Wᵀ (..., B, n); with `constant`, no gradient flows into W."""
-
-    def write(self, change: Outer | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
-        """W ← W + rate · change, with a rate (..., B)."""
 
     def matrix(self) -> Tensor:
         """W itself (..., B, n, m)."""

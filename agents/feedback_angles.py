@@ -51,8 +51,10 @@ def query_angles(agent: "FeedbackNetwork", task: SupervisedTask, lived: "Rollout
         activity = agent.activity(layer, summed[-1])
     error = activity - one_hot(targets.transpose(0, 1), agent.output_size)  # (..., B, S, K)
 
+    slopes = agent.slopes(features, summed)
+
     def errors(matrices: Mapping[str, Tensor]) -> list[Tensor]:
-        return agent.send_back(error, features, summed, lambda layer, error: error @ matrices[layer].transpose(-1, -2))
+        return agent.send_back(error, slopes, lambda layer, error: error @ matrices[layer].transpose(-1, -2))
 
     sent, backpropagated = errors(feedback), errors(weights)
     means = [(ours.mean(-2), theirs.mean(-2)) for ours, theirs in zip(sent[:-1], backpropagated[:-1], strict=True)]

@@ -1,7 +1,7 @@
 """Rosenbaum's networks: a classifier whose errors travel back by random feedback, one labelled example at a time."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.agent import Agent, State
-from agents.dense_weights import LearningWeights
+from agents.dense_weights import DenseWeights, LearningWeights
 from agents.feedback_angles import angle
+from agents.feedback_lifetime import live_by_pairs
 from agents.feedback_options import FeedbackOptions
-from agents.feedback_state import close, open_weights, send, with_weights
+from agents.feedback_step import Change, Send, Sensed, send
 from agents.percepts import Percepts
-from agents.reversible_weights import KnownInputs, ReversibleWeights
 from agents.rules import LowRank, Outer, Rule, Signals
 from agents.rules.base import check_change
 from plastic_envs.checks import check_memory
@@ -88,75 +88,75 @@ class FeedbackNetwork(Agent):
     ) -> State:
         """Weights (..., B, n, m) as they were drawn, and the feedback (B, n, m), which a population shares.
 
-        Without `birth` the weights are those that the agent's seed gives first. In a rollout by a low-rank rule they
-        are changed in place, and the first layer's may be known by their products with the episode's inputs.
+        Without `birth` the weights are those that the agent's seed gives first.
 
         Raises:
             UsageError: the weights, or what a backward pass remembers of them, need more memory than there is.
         """
         if birth is None:
             birth = self.draw_birth(batch_shape[-1], torch.Generator().manual_seed(self._seed))
+        copies = 3 if steps is not None and self._learns_by_pairs() else 2 * (steps or 1)
+        copies = copies if torch.is_grad_enabled() else 2
+        n_weights = sum(n * m for n, m in self.shapes.values()) * math.prod(batch_shape)
+        advice = "take fewer units, episodes or individuals" + (", or a low-rank rule" if copies > 3 else "")
+        check_memory(f"{n_weights:,} weights are held {copies} times", 4e-9 * n_weights * copies, advice)
         weights = {layer: birth[f"weight.{layer}"].expand(*batch_shape, -1, -1) for layer in self.shapes}
         feedback = {layer: birth[f"feedback.{layer}"] for layer in self.shapes if f"feedback.{layer}" in birth}
-        low_rank = (self.rule.low_rank or self.rule.rank_one) and self.rule.bound is None
-        reversible = steps is not None and self.plastic and low_rank
-        copies = 2 if reversible or not torch.is_grad_enabled() else 2 * (steps or 1)
-        n_weights = sum(n * m for n, m in self.shapes.values()) * math.prod(batch_shape)
-        advice = "take fewer units, episodes or individuals" + ("" if reversible else ", or a low-rank rule")
-        check_memory(f"{n_weights:,} weights are held {copies} times", 4e-9 * n_weights * copies, advice)
-        if not reversible:
-            return {"weights": weights, "feedback": feedback}
-        held = {layer: ReversibleWeights(birth[f"weight.{layer}"], batch_shape) for layer in self.shapes}
-        return {"weights": held, "feedback": feedback, "steps": steps}
+        return {"weights": weights, "feedback": feedback}
+
+    def _learns_by_pairs(self) -> bool:
+        return self.plastic and (self.rule.low_rank or self.rule.rank_one) and self.rule.bound is None
 
     def perceive(self, observations: Tensor, state: State) -> Percepts:
-        """Cut observations (S, B, D) into features and labels; what follows them is not used.
-
-        If they are all that a rollout will show and fewer than features, the first layer is kept by its products.
-        """
+        """Cut observations (S, B, D) into features and labels; what follows them is not used."""
         features, labels, _ = observations.tensor_split((self.features, self.features + self.output_size), -1)
-        if state.get("steps") == len(observations) < self.features and self._first_layer_by_products():
-            first: ReversibleWeights = state["weights"]["1"]
-            state["weights"]["1"] = KnownInputs(observations, self.features, first, dict(self.named_parameters()))
         return Percepts(features, labels)
-
-    def _first_layer_by_products(self) -> bool:
-        """Whether the rule allows it, and no error is sent back through the first layer's own weights."""
-        reaches_features = self.options.feedback == "symmetric" and "pre_error" in self.rule.needs
-        return self.rule.linear_in_pre and not reaches_features
 
     def live(self, percept: Percepts, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: outputs (..., B, K), the summed inputs of the softmax; then one change of the weights."""
-        weights = open_weights(state, self.rule.bound)
+        weights = {layer: DenseWeights(matrix, self.rule.bound) for layer, matrix in state["weights"].items()}
+        lowest = 0 if record is not None else self.lowest_error
+        sensed = self.sense(percept, weights, partial(send, weights, state["feedback"]), lowest)
+        if record is not None:
+            self._record(record, sensed, percept, weights)
+        if self.plastic:
+            changes = self.changes(sensed, weights)  # from the weights before any change
+            for weight, (change, signals) in zip(weights.values(), changes, strict=True):
+                weight.write(change, signals, self.rate(percept.labelled.squeeze(-1)))
+        return sensed.summed[-1], state | {"weights": {layer: weight.matrix() for layer, weight in weights.items()}}
+
+    def learn(self, percepts: Percepts, state: State, scored: bool = False) -> tuple[Tensor, State] | None:
+        """Live many steps by a low-rank rule without a matrix for each; None for other rules."""
+        if not self._learns_by_pairs():
+            return None
+        outputs, weights = live_by_pairs(self, percepts, state)
+        return outputs, state | {"weights": weights}
+
+    def sense(self, percept: Percepts, weights: Mapping[str, LearningWeights], send: Send, lowest: int) -> Sensed:
+        """Activities and, from e_lowest on, errors of one step."""
         summed: list[Tensor] = []
         activities = [percept.features]
         for layer, weight in weights.items():
             summed.append(weight.read(activities[-1]))
             activities.append(self.activity(layer, summed[-1]))
-        labelled = percept.labelled  # (..., B, 1)
-        error = activities[-1] * labelled - percept.labels
-        needs_all = record is not None or "pre_error" in self.rule.needs
-        to_below = partial(send, weights, state["feedback"])
-        errors = self.send_back(error, percept.features, summed, to_below, lowest=0 if needs_all else 1)
-        if record is not None:
-            backpropagated = self.send_back(error, percept.features, summed, partial(send, weights, {}))
-            record |= {f"activity.{number}": value for number, value in enumerate(activities[1:], 1)}
-            record |= {f"error.{number}": value for number, value in enumerate(errors)}
-            for below, (ours, theirs) in enumerate(zip(errors[1:-1], backpropagated, strict=False), 1):
-                record[f"angle.{below}"] = angle(ours, theirs)
-        first = weights["1"]
-        if isinstance(first, KnownInputs):  # from here on this layer's pre side is seen by its products
-            activities[0] = first.pre
-            errors = [first.project(errors[0]), *errors[1:]] if len(errors) == len(activities) else errors
-        if self.plastic:
-            self._learn(summed, activities, errors, weights, labelled.squeeze(-1))
-        return summed[-1], with_weights(state, weights)
+        slopes = self.slopes(percept.features, summed, lowest)
+        error = activities[-1] * percept.labelled - percept.labels
+        return Sensed(summed, activities, slopes, self.send_back(error, slopes, send))
+
+    def _record(
+        self, record: dict[str, Tensor], sensed: Sensed, percept: Percepts, weights: Mapping[str, LearningWeights]
+    ) -> None:
+        backpropagated = self.sense(percept, weights, partial(send, weights, {}), lowest=0).errors
+        record |= {f"activity.{number}": value for number, value in enumerate(sensed.activities[1:], 1)}
+        record |= {f"error.{number}": value for number, value in enumerate(sensed.errors)}
+        for below, (ours, theirs) in enumerate(zip(sensed.errors[1:-1], backpropagated[1:-1], strict=True), 1):
+            record[f"angle.{below}"] = angle(ours, theirs)
 
     def answer(self, percepts: Percepts, state: State) -> Tensor:
         """Answer observations without labels from one state: outputs (..., S, B, K)."""
         activity = summed = percepts.features.transpose(0, 1)  # (B, S, F)
-        for layer, weight in open_weights(state, self.rule.bound).items():
-            summed = weight.read_many(activity)
+        for layer, weight in state["weights"].items():
+            summed = activity @ weight
             activity = self.activity(layer, summed)
         return summed.transpose(-3, -2)
 
@@ -165,28 +165,23 @@ class FeedbackNetwork(Agent):
         last = int(layer) == len(self.shapes)
         return summed.softmax(-1) if last else functional.softplus(summed, self.options.beta)
 
-    def send_back(
-        self,
-        error: Tensor,
-        features: Tensor,
-        summed: list[Tensor],
-        send: Callable[[str, Tensor], Tensor],
-        lowest: int = 1,
-    ) -> list[Tensor]:
-        """Errors e_lowest … e_L, from the last layer's.
+    def slopes(self, features: Tensor, summed: list[Tensor], lowest: int = 1) -> list[Tensor]:
+        """1 − exp(−β y) for y_lowest … y_{L−1}, which for a softplus of z is its derivative σ(β z)."""
+        beta = self.options.beta
+        of_features = [-torch.expm1(-beta * features)] if lowest == 0 else []
+        return of_features + [(z * beta).sigmoid() for z in summed[:-1]]
+
+    def send_back(self, error: Tensor, slopes: list[Tensor], send: Send) -> list[Tensor]:
+        """Errors from the lowest layer with a slope up to the last, whose error is given.
 
         Args:
             error: e_L.
-            features: y_0.
-            summed: z_1 … z_L.
+            slopes: Those of the layers below the last, as far down as errors are wanted.
             send: From a layer and the error of its units to that of its inputs, before their slope.
-            lowest: 0 for the features' too.
         """
-        beta, errors = self.options.beta, [error]
-        for below in range(len(self.shapes) - 1, lowest - 1, -1):
-            # 1 − exp(−β y), which for a softplus of z is σ(β z)
-            slope = (summed[below - 1] * beta).sigmoid() if below else -torch.expm1(-beta * features)
-            errors.insert(0, send(str(below + 1), errors[0]) * slope)
+        errors = [error]
+        for layer, slope in zip(range(len(self.shapes), 0, -1), reversed(slopes), strict=False):
+            errors.insert(0, send(str(layer), errors[0]) * slope)
         return errors
 
     def recordable(self) -> tuple[str, ...]:
@@ -201,42 +196,40 @@ class FeedbackNetwork(Agent):
             *(f"angle.{layer}" for layer in range(1, count)),
         )
 
-    def close_state(self, state: State) -> State:
-        """Weights as one matrix per layer and episode, without a way back for gradients."""
-        return close(self, state)
+    @property
+    def lowest_error(self) -> int:
+        """The layer of the lowest error that the rule needs: 0 for the features'."""
+        return 0 if "pre_error" in self.rule.needs else 1
 
-    def _learn(
-        self,
-        summed: list[Tensor],
-        activities: list[Tensor],
-        errors: list[Tensor],
-        weights: Mapping[str, LearningWeights],
-        labelled: Tensor,
-    ) -> None:
-        """Ask the rule for the change of each layer, from the weights before any change; then write all."""
-        needs = self.rule.needs
-        rate = labelled if self.rule.learning_rate() is not None else self.options.rate * labelled
-        errors = [errors[0]] * (len(activities) - len(errors)) + errors  # nobody reads e_0 where it is missing
-        changes: list[tuple[LearningWeights, Outer | LowRank | Tensor, Signals]] = []
+    def rate(self, labelled: Tensor) -> Tensor:
+        """What changes are multiplied with: nothing where there is no label."""
+        return labelled if self.rule.learning_rate() is not None else self.options.rate * labelled
+
+    def changes(self, sensed: Sensed, weights: Mapping[str, LearningWeights]) -> list[tuple[Change, Signals]]:
+        """Ask the rule for the change of each layer; and what it was asked with."""
+        needs, rule = self.rule.needs, self.rule
+        errors = [sensed.errors[0]] * (
+            len(sensed.activities) - len(sensed.errors)
+        ) + sensed.errors  # e_0 may be missing
+        changes: list[tuple[Change, Signals]] = []
         for index, weight in enumerate(weights.values()):
             signals = Signals(
-                activities[index],
-                activities[index + 1],
+                sensed.activities[index],
+                sensed.activities[index + 1],
                 errors[index + 1] if "error" in needs else None,
                 errors[index] if "pre_error" in needs else None,
-                summed[index],
+                sensed.summed[index],
                 index,
-                read_weight=weight.matrix if "weight" in needs or self.rule.decay == "rate" else None,
+                read_weight=weight.matrix if "weight" in needs or rule.decay == "rate" else None,
                 read_fast=weight.matrix if "fast" in needs else None,
                 read_back=weight.read_back if "weight" in needs else None,
             )
-            change = self.rule.change(signals)
-            check_change(self.rule, change, signals)
-            changes.append((weight, self._timed(weight, change), signals))
-        for weight, change, signals in changes:
-            weight.write(change, signals, rate)
+            change = rule.change(signals)
+            check_change(rule, change, signals)
+            changes.append((self._timed(weight, change), signals))
+        return changes
 
-    def _timed(self, weight: LearningWeights, change: Outer | LowRank | Tensor) -> Outer | LowRank | Tensor:
+    def _timed(self, weight: LearningWeights, change: Change) -> Change:
         """The change times the rule's own learning rate η, less η·W if the rule lets its weights fade at that rate.
 
         Here and not in `write`, as a gradient goes back to η.

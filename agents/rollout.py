@@ -180,11 +180,12 @@ class _Lifetimes(nn.Module):
         state = agent.initial_state(batch_shape, self.birth, None if mapped else steps, queries or 0)
         percepts = None if self.episode is None else agent.perceive(self.episode.inputs, state)
         closed = self._closed_loop(batch_shape)
-        if percepts is not None and queries is not None and not mapped:
-            learned = agent.learn(percepts[:queries], state)
+        if percepts is not None and not self.record and not mapped:
+            learned = agent.learn(percepts[:lived], state, scored=queries is None)
             if learned is not None:
                 answers, state = learned
-                answers = torch.cat([answers, agent.answer(percepts[queries:], state)], len(batch_shape) - 1)
+                if lived < steps:
+                    answers = torch.cat([answers, agent.answer(percepts[lived:], state)], len(batch_shape) - 1)
                 return answers, state, {}, ()
         outputs: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}

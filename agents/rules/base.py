@@ -132,11 +132,7 @@ class Rule(nn.Module):
 
     low_rank: bool = False
     """Whether `change` always gives an `Outer` or a `LowRank` and reads the weight through `Signals.back` alone:
-    networks that can undo a change then keep no weights of earlier steps."""
-
-    linear_in_pre: bool = False
-    """Whether the pre factors of a low-rank change are linear in `pre`, `pre_error` and what `Signals.back` gives, and
-    nothing else depends on these: a network may then give their products with the inputs to come instead."""
+    a network may then learn many steps without a matrix for each."""
 
     decay: Literal["network", "rate", "none"] = "network"
     """What part of F is lost at a step: what the network's options say, the learning rate, or nothing."""

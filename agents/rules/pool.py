@@ -73,7 +73,6 @@ class Pool(Rule):
         signals |= {"weight"} if used & {4, 7, 8, 10} else set()
         self.needs = frozenset(signals)  # type: ignore[misc]
         self.low_rank = sharing != "synapse"
-        self.linear_in_pre = self.low_rank and not used & {7, 8}  # these multiply two signals of the pre side
 
     def penalty(self) -> Tensor:
         """λ‖θ‖₁."""

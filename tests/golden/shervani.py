@@ -34,15 +34,19 @@ def _replay(trace: Mapping[str, Any], rollout_form: bool) -> tuple[dict[str, Ten
     birth |= {f"feedback.{layer}": _matrix(trace, f"init__B{layer}_feedback") for layer in agent.shapes}
     if agent.options.feedback == "symmetric":
         birth = {name: value for name, value in birth.items() if name.startswith("weight")}
-    state = agent.initial_state((1,), birth, len(observations) if rollout_form else None, len(shown))
+    state = agent.initial_state((1,), birth)
     percepts = agent.perceive(observations, state)
     steps: list[dict[str, Tensor]] = []
     for step in range(len(shown)):
         seen: dict[str, Tensor] = {}
-        seen["logits"], state = agent.live(percepts[step], state, seen)
-        closed = agent.close_state(state)
-        feedback = closed["feedback"] or closed["weights"]
-        seen |= {f"W{layer}_after": matrix.transpose(1, 2) for layer, matrix in closed["weights"].items()}
+        seen["logits"], after = agent.live(percepts[step], state, seen)
+        if rollout_form:
+            learned = agent.learn(percepts[step : step + 1], state, scored=True)
+            assert learned is not None
+            seen["logits"], after = learned[0][0], learned[1]
+        state = after
+        feedback = state["feedback"] or state["weights"]
+        seen |= {f"W{layer}_after": matrix.transpose(1, 2) for layer, matrix in state["weights"].items()}
         seen |= {f"B{layer}_after": matrix.transpose(1, 2) for layer, matrix in feedback.items()}
         steps.append(seen)
     logits = agent.answer(percepts[len(shown) :], state)[:, 0]
