@@ -45,6 +45,12 @@ class Cell(ABC):
         """
 
 
+def rectify_back(error: Tensor, activity: Tensor) -> Tensor:
+    """The error (..., H) where rectified units of this activity are active, else 0, in one operation."""
+    passed: Tensor = torch.ops.aten.threshold_backward(error, activity, 0)
+    return passed
+
+
 class RNNCell(Cell):
     """h' = relu(a)."""
 
@@ -59,7 +65,7 @@ class RNNCell(Cell):
 
     def send_back(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
         """Pass the error where the unit is active."""
-        return error * (activation.hidden > 0)
+        return rectify_back(error, activation.hidden)
 
 
 class LSTMCell(Cell):

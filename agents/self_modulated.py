@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import State
-from agents.cells import CELLS, Activation, Cell
+from agents.cells import CELLS, Activation, Cell, rectify_back
 from agents.fast_network import Fast, FastWeightNetwork, apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import NetworkOptions
@@ -189,7 +189,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
             )
         to_cell = self.cell_type.send_back(to_hidden, activation, memory)
         to_embedding = _send_back("cell", self.cell, fast, to_cell, hidden)
-        return {"encode": to_embedding * (embedding > 0), "cell": to_cell, "decode": to_raw}
+        return {"encode": rectify_back(to_embedding, embedding), "cell": to_cell, "decode": to_raw}
 
 
 def _cell(options: NetworkOptions) -> Cell:
