@@ -40,7 +40,8 @@ def maze(settings: ClaimSettings) -> Finding:
     for name, found in contests(settings.full).items():
         table = found.run(settings.seed)
         tables.append((found, table))
-        figures += [{"task": name, **row} for row in found.rows(table)]
+        common = {found.task.metric_kind: "score", f"to {found.bound:g}": "to bound"}
+        figures += [{"task": name} | {common.get(key, key): row[key] for key in row} for row in found.rows(table)]
         behind = [name for name in table.keys() & MODULATED.keys() if found.leads(table, PLASTIC, name)]
         verdicts.append(f"{name}: {found.verdict(table)}; behind {PLASTIC}: {', '.join(behind) or 'none'}")
         holds = holds and not behind and all(found.wins(table, ours) for ours in found.ours)
