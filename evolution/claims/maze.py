@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agents import Agent, make_for
-from evolution.claims.finding import ClaimSettings, Finding
+from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.learners import Contest, Curve, Learner
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
@@ -35,13 +35,14 @@ def maze(settings: ClaimSettings) -> Finding:
     the 95% Welch interval of the difference, and none that is modulated less than the one that is not, by more than
     this interval.
     """
-    figures, verdicts, holds = [], [], True
+    figures: list[dict[str, Value]] = []
+    verdicts, holds = [], True
     tables: list[Table] = []
     for name, found in contests(settings.full).items():
         table = found.run(settings.seed)
         tables.append((found, table))
         common = {found.task.metric_kind: "score", f"to {found.bound:g}": "to bound"}
-        figures += [{"task": name} | {common.get(key, key): row[key] for key in row} for row in found.rows(table)]
+        figures += [{"task": name, **{common.get(key, key): row[key] for key in row}} for row in found.rows(table)]
         behind = [name for name in table.keys() & MODULATED.keys() if found.leads(table, PLASTIC, name)]
         verdicts.append(f"{name}: {found.verdict(table)}; behind {PLASTIC}: {', '.join(behind) or 'none'}")
         holds = holds and not behind and all(found.wins(table, ours) for ours in found.ours)
