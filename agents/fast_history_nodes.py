@@ -81,7 +81,7 @@ def _matmul(left: Tensor, right: Tensor) -> Tensor:
 def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
     """(query ∘ own_s) matrix for every remembered step s: (..., B, i), (..., t, B, i), (..., i, j) → (..., t, B, j)."""
     product = query.unsqueeze(-3) * own
-    return _matmul(product.flatten(-3, -2), matrix).unflatten(-2, own.shape[-3:-1])
+    return _matmul(product.flatten(-3, -2), matrix).view(*own.shape[:-1], matrix.shape[-1])
 
 
 def _products_backward(
@@ -89,7 +89,7 @@ def _products_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `_products` by query and matrix; that by `own` is added to `to_own` in place."""
     flat = gradient.flatten(-3, -2)  # (..., tB, j)
-    back = _matmul(flat, matrix.mT).unflatten(-2, own.shape[-3:-1])  # (..., t, B, i)
+    back = _matmul(flat, matrix.mT).view(own.shape)  # (..., t, B, i)
     to_own.addcmul_(back, query.unsqueeze(-3))
     to_matrix = _matmul((query.unsqueeze(-3) * own).flatten(-3, -2).mT, flat)
     return back.mul_(own).sum(-3), to_matrix
