@@ -62,13 +62,14 @@ class Read(Node):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         products = total = ctx.step = None
         if pairs.length:
-            products = multiply_pairs(query, pairs.columns(own), matrix)
-            total = (products * pairs.columns(other)).sum(-3)
+            ctx.seen = own_seen, other_seen = pairs.columns(own), pairs.columns(other)
+            products = multiply_pairs(query, own_seen, matrix)
+            total = (products * other_seen).sum(-3)
         if asked is not None and answers is not None:
             # of `asked` the node keeps what leads to no later node, which would make a circle
             ctx.step, ctx.shape, ctx.start, ctx.back = len(asked.queries), answers.shape, asked.start, asked.back
             asked.queries.append(query.detach())  # detached, as the list outlives this node in that of S
-            found = asked.start.multiply(query, asked.back)[..., : slow.shape[-1]]
+            found = asked.start.multiply(query, asked.back, slow.shape[-1])
             total = found if total is None else total.add_(found)
         assert total is not None
         ctx.buffer, ctx.steps, ctx.own, ctx.other = pairs.buffer, pairs.length, own, other
@@ -89,15 +90,13 @@ class Read(Node):
             answers = inner.new_zeros(ctx.shape) if answers is None else answers
             answers[..., ctx.step, :, : inner.shape[-1]] = inner
             if ctx.needs_input_grad[0]:
-                to_query = ctx.start.multiply(inner, not ctx.back)
+                to_query = ctx.start.multiply(inner, not ctx.back, query.shape[-1])
         if products is not None:
             to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
-            seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
-            inner = inner.unsqueeze(-3)
-            to_seen[..., ctx.other].addcmul_(products, inner)
-            back, to_matrix = multiply_pairs_backward(
-                inner * seen[..., ctx.other], query, seen[..., ctx.own], matrix, to_seen[..., ctx.own]
-            )
+            (own_seen, other_seen), inner = ctx.seen, inner.unsqueeze(-3)
+            to_own, to_other = (to_pairs[..., : ctx.steps, :, part] for part in (ctx.own, ctx.other))
+            to_other.addcmul_(products, inner)
+            back, to_matrix = multiply_pairs_backward(inner * other_seen, query, own_seen, matrix, to_own)
             to_query = back if to_query is None else to_query.add_(back)
         to_scale = (gradient * total).sum(-1)
         return to_query, gradient, to_scale, to_matrix, to_pairs, answers, *(None,) * 4

@@ -11,6 +11,10 @@ NARROW = 16
 """Columns below which a product is faster formed transposed, as measured with MKL."""
 
 
+LARGE = 8_000_000
+"""Numbers in matrices from which transposing them costs more than it saves: malloc maps their memory anew each time."""
+
+
 class Pairs:
     """The activities of one chunk of C steps (..., C, B, N): every layer's pre first, then every layer's post."""
 
@@ -35,18 +39,20 @@ class Start:
         """Sᵀ (..., B, m, n), made when it is first asked for."""
         return self.matrix.mT.contiguous()
 
-    def multiply(self, query: Tensor, back: bool) -> Tensor:
-        """The product query S or, if `back`, query Sᵀ; a shorter query meets the first rows only.
+    def multiply(self, query: Tensor, back: bool, width: int) -> Tensor:
+        """The first `width` numbers of query S or, if `back`, query Sᵀ; a shorter query meets the first rows only.
 
         Summing rows by weights reads the matrices once, in order; a batch of products of one row each takes some five
         times as long where they lie outside the level-2 cache.
         """
+        if back and self.matrix.numel() >= LARGE:
+            return (query.unsqueeze(-2) @ self.matrix.mT[..., : query.shape[-1], :width]).squeeze(-2)
         matrix = self.transposed if back else self.matrix
-        size, width = matrix.shape[-2:]
-        flat = matrix.reshape(-1, width)
+        size, columns = matrix.shape[-2:]
+        flat = matrix.reshape(-1, columns)
         rows = self._numbers[: len(flat)].view(-1, size)[:, : query.shape[-1]]
         total = embedding_bag(rows, flat, mode="sum", per_sample_weights=query.reshape(rows.shape))
-        return total.view(*query.shape[:-1], width)
+        return total.view(*query.shape[:-1], columns)[..., :width]
 
 
 @dataclass

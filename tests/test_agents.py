@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import agents
-from agents import fast_history_nodes
+from agents import fast_history_nodes, fast_history_products
 from agents.fast_history import FastHistory
 from agents.fast_history_products import NARROW, Start, multiply_pairs, multiply_pairs_backward
 from agents.rules import RULES, Rule, Signal, Signals
@@ -117,15 +117,20 @@ def test_final_matrices_of_a_started_history_carry_gradients(
 
 
 @pytest.mark.parametrize("lead", [(), (2,)], ids=["one", "population"])
+@pytest.mark.parametrize("large", [fast_history_products.LARGE, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_with_the_first_matrix_of_a_chunk(dtype: torch.dtype, lead: tuple[int, ...]) -> None:
+def test_products_with_the_first_matrix_of_a_chunk(
+    dtype: torch.dtype, large: int, lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_history_products, "LARGE", large)
     matrix = torch.randn(*lead, 3, 9, 5, generator=generator(), dtype=dtype)
     start = Start(matrix.mT.contiguous().mT)  # however it lies in memory
     for back, used in ((False, matrix), (True, matrix.mT)):
         for size in (used.shape[-2], 4):  # all of its rows, or the first
             query = torch.randn(*lead, 3, size, generator=generator(1), dtype=dtype)
             expected = (query.unsqueeze(-2) @ used[..., :size, :]).squeeze(-2)
-            torch.testing.assert_close(start.multiply(query, back), expected)
+            torch.testing.assert_close(start.multiply(query, back, expected.shape[-1]), expected)
+            torch.testing.assert_close(start.multiply(query, back, 2), expected[..., :2])
 
 
 @pytest.mark.parametrize("units", [3, NARROW, 20])
