@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from agents.autograd import make_handle
-from agents.fast_history_nodes import Asked, Fold, Open, Pairs, Read, Start, Write
+from agents.fast_history_nodes import Fold, Open, Read, Write
+from agents.fast_history_products import Asked, Pairs, Start
 from agents.layers import PlasticLinear
 from agents.rules.base import Outer
 

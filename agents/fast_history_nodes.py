@@ -6,93 +6,17 @@ only reader, so it adds to it in place and passes it on.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding_bag
 
 from agents.autograd import Node, make_handle
+from agents.fast_history_products import Asked, Pairs, multiply_pairs, multiply_pairs_backward
 
 BLOCK = 140_000
 """Numbers that a level-2 cache of 1 MB holds besides what they are made of."""
-
-NARROW = 16
-"""Columns below which a product is faster transposed."""
-
-
-class Pairs:
-    """The activities of one chunk of C steps (..., C, B, N): every layer's pre first, then every layer's post."""
-
-    def __init__(self, like: Tensor, batch_shape: tuple[int, ...], chunk: int, columns: int) -> None:
-        self.buffer = like.new_empty(*batch_shape[:-1], chunk, batch_shape[-1], columns)
-        self.length = 0
-
-    def columns(self, part: slice) -> Tensor:
-        """One side of one layer, at the steps remembered so far: (..., t, B, n) or (..., t, B, m)."""
-        return self.buffer[..., : self.length, :, part]
-
-
-class Start:
-    """The first matrix S of a chunk (..., B, n, m), and Sᵀ, so that products read either as it lies in memory."""
-
-    def __init__(self, matrix: Tensor) -> None:
-        self.matrix = matrix
-
-        batch, n, m = matrix.numel() // matrix.shape[-2:].numel(), *matrix.shape[-2:]
-        self._rows, self._columns = (torch.arange(batch * size).view(batch, size) for size in (n, m))
-
-    def multiply(self, query: Tensor, back: bool) -> Tensor:
-        """The product query S or, if `back`, query Sᵀ; a shorter query meets the first rows only.
-
-        Summing rows by weights reads the matrices once, in order; a batch of products of one row each takes some five
-        times as long where they lie outside the level-2 cache.
-        """
-        matrix, rows = (self.transposed, self._columns) if back else (self.matrix, self._rows)
-        rows, width = rows[:, : query.shape[-1]], matrix.shape[-1]
-        weights = query.reshape(rows.shape)
-        total = embedding_bag(rows, matrix.reshape(-1, width), mode="sum", per_sample_weights=weights)
-        return total.view(*query.shape[:-1], width)
-
-    @cached_property
-    def transposed(self) -> Tensor:
-        """Sᵀ (..., B, m, n), made when it is first asked for."""
-        return self.matrix.transpose(-1, -2).contiguous()
-
-
-@dataclass
-class Asked:
-    """What the reads of a chunk ask of its first matrix S, or of Sᵀ if `back`; the answers' gradients' handle."""
-
-    start: Start
-    back: bool
-    queries: list[Tensor]
-    answers: Tensor
-
-
-def _matmul(left: Tensor, right: Tensor) -> Tensor:
-    """The product left right; if its rows are short it is formed transposed, in a fifth of the time."""
-    return left @ right if right.shape[-1] >= NARROW else (right.mT @ left.mT).mT
-
-
-def _products(query: Tensor, own: Tensor, matrix: Tensor) -> Tensor:
-    """(query ∘ own_s) matrix for every remembered step s: (..., B, i), (..., t, B, i), (..., i, j) → (..., t, B, j)."""
-    product = query.unsqueeze(-3) * own
-    return _matmul(product.flatten(-3, -2), matrix).view(*own.shape[:-1], matrix.shape[-1])
-
-
-def _products_backward(
-    gradient: Tensor, query: Tensor, own: Tensor, matrix: Tensor, to_own: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients of `_products` by query and matrix; that by `own` is added to `to_own` in place."""
-    flat = gradient.flatten(-3, -2)  # (..., tB, j)
-    back = _matmul(flat, matrix.mT).view(own.shape)  # (..., t, B, i)
-    to_own.addcmul_(back, query.unsqueeze(-3))
-    to_matrix = _matmul((query.unsqueeze(-3) * own).flatten(-3, -2).mT, flat)
-    return back.mul_(own).sum(-3), to_matrix
 
 
 def _outer_sum(pre: Tensor, post: Tensor) -> Tensor:
@@ -138,13 +62,14 @@ class Read(Node):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         products = total = ctx.step = None
         if pairs.length:
-            products = _products(query, pairs.columns(own), matrix)
-            total = (products * pairs.columns(other)).sum(-3)
+            ctx.seen = own_seen, other_seen = pairs.columns(own), pairs.columns(other)
+            products = multiply_pairs(query, own_seen, matrix)
+            total = (products * other_seen).sum(-3)
         if asked is not None and answers is not None:
             # of `asked` the node keeps what leads to no later node, which would make a circle
             ctx.step, ctx.shape, ctx.start, ctx.back = len(asked.queries), answers.shape, asked.start, asked.back
             asked.queries.append(query.detach())  # detached, as the list outlives this node in that of S
-            found = asked.start.multiply(query, asked.back)[..., : slow.shape[-1]]
+            found = asked.start.multiply(query, asked.back, slow.shape[-1])
             total = found if total is None else total.add_(found)
         assert total is not None
         ctx.buffer, ctx.steps, ctx.own, ctx.other = pairs.buffer, pairs.length, own, other
@@ -165,15 +90,13 @@ class Read(Node):
             answers = inner.new_zeros(ctx.shape) if answers is None else answers
             answers[..., ctx.step, :, : inner.shape[-1]] = inner
             if ctx.needs_input_grad[0]:
-                to_query = ctx.start.multiply(inner, not ctx.back)
+                to_query = ctx.start.multiply(inner, not ctx.back, query.shape[-1])
         if products is not None:
             to_pairs = torch.zeros_like(ctx.buffer) if to_pairs is None else to_pairs
-            seen, to_seen = ctx.buffer[..., : ctx.steps, :, :], to_pairs[..., : ctx.steps, :, :]
-            inner = inner.unsqueeze(-3)
-            to_seen[..., ctx.other].addcmul_(products, inner)
-            back, to_matrix = _products_backward(
-                inner * seen[..., ctx.other], query, seen[..., ctx.own], matrix, to_seen[..., ctx.own]
-            )
+            (own_seen, other_seen), inner = ctx.seen, inner.unsqueeze(-3)
+            to_own, to_other = (to_pairs[..., : ctx.steps, :, part] for part in (ctx.own, ctx.other))
+            to_other.addcmul_(products, inner)
+            back, to_matrix = multiply_pairs_backward(inner * other_seen, query, own_seen, matrix, to_own)
             to_query = back if to_query is None else to_query.add_(back)
         to_scale = (gradient * total).sum(-1)
         return to_query, gradient, to_scale, to_matrix, to_pairs, answers, *(None,) * 4

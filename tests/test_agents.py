@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import agents
-from agents import fast_history_nodes
+from agents import fast_history_nodes, fast_history_products
 from agents.fast_history import FastHistory
+from agents.fast_history_products import NARROW, Start, multiply_pairs, multiply_pairs_backward
 from agents.rules import RULES, Rule, Signal, Signals
 from agents.self_modulated import SelfModulatedNetwork
 from plastic_envs.errors import UsageError
@@ -113,6 +114,43 @@ def test_final_matrices_of_a_started_history_carry_gradients(
 
     for mine, theirs in zip(total(True), total(False), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("lead", [(), (2,)], ids=["one", "population"])
+@pytest.mark.parametrize("large", [fast_history_products.LARGE, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_with_the_first_matrix_of_a_chunk(
+    dtype: torch.dtype, large: int, lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_history_products, "LARGE", large)
+    matrix = torch.randn(*lead, 3, 9, 5, generator=generator(), dtype=dtype)
+    start = Start(matrix.mT.contiguous().mT)  # however it lies in memory
+    for back, used in ((False, matrix), (True, matrix.mT)):
+        for size in (used.shape[-2], 4):  # all of its rows, or the first
+            query = torch.randn(*lead, 3, size, generator=generator(1), dtype=dtype)
+            expected = (query.unsqueeze(-2) @ used[..., :size, :]).squeeze(-2)
+            torch.testing.assert_close(start.multiply(query, back, expected.shape[-1]), expected)
+            torch.testing.assert_close(start.multiply(query, back, 2), expected[..., :2])
+
+
+@pytest.mark.parametrize("units", [3, NARROW, 20])
+@pytest.mark.parametrize("inputs", [2, 19])
+@pytest.mark.parametrize("lead", [(), (2,)], ids=["one", "population"])
+def test_products_with_remembered_pairs_and_their_gradients(lead: tuple[int, ...], inputs: int, units: int) -> None:
+    source = generator()
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*lead, *shape, generator=source, dtype=torch.float64)
+
+    query, own = draw(5, inputs).requires_grad_(), draw(4, 5, inputs).requires_grad_()
+    matrix, gradient = draw(inputs, units).requires_grad_(), draw(4, 5, units)
+    expected = torch.einsum("...bi,...tbi,...ij->...tbj", query, own, matrix)
+    torch.testing.assert_close(multiply_pairs(query, own, matrix), expected)
+    to_query, to_own, to_matrix = torch.autograd.grad(expected, [query, own, matrix], gradient)
+    with torch.no_grad():
+        found_own = torch.zeros_like(own)
+        found = multiply_pairs_backward(gradient, query, own, matrix, found_own)
+    torch.testing.assert_close((*found, found_own), (to_query, to_matrix, to_own))
 
 
 @pytest.mark.parametrize("cell", list(agents.CELLS))
