@@ -13,7 +13,7 @@ from agents.chunked_matrix import SNAPSHOT_DECAY, ChunkedMatrix, Pairs
 from agents.rules import LowRank
 from plastic_envs.errors import UsageError
 
-CHUNK = 32
+CHUNK = 16
 """Steps between two writes to the weights. More of them write less often, and go through more pairs at every step."""
 
 Moment = tuple[int, Tensor | None]
@@ -37,9 +37,8 @@ class FeedbackLayer:
     def __init__(self, matrix: Tensor, feedback: Tensor | None) -> None:
         self._shape = matrix.shape
         self._population = matrix.dim() == 4
-        self._feedback = feedback
-        flat = self._flat_matrix(matrix.detach())
-        self.weights = ChunkedMatrix(flat.clone() if flat.data_ptr() == matrix.data_ptr() else flat, CHUNK)
+        self._feedback = None if feedback is None else feedback.transpose(1, 2).contiguous()  # as `weights` holds W
+        self.weights = ChunkedMatrix(self._flat_matrix(matrix.detach()), CHUNK)
         self.gradient = self.weights
         self._coming: list[Tensor] = []  # products of inputs to come with this chunk's base
 
@@ -62,7 +61,7 @@ class FeedbackLayer:
         return vector.expand(*self._shape[:2], -1).reshape(-1, 1, vector.shape[-1])
 
     def _flat_matrix(self, matrix: Tensor) -> Tensor:
-        return matrix.reshape(-1, *self._shape[-2:])
+        return matrix.flatten(0, -3)
 
     def _unflat(self, vector: Tensor) -> Tensor:
         return vector.view(*self._shape[:2], -1) if self._population else vector
@@ -92,11 +91,13 @@ class FeedbackLayer:
         """The product of an error with the feedback's transpose."""
         if self._feedback is None:
             return self.read_constant(error)
-        return self._by_feedback(error, self._feedback.transpose(1, 2))
+        return self._by_feedback(error, self._feedback)
 
     def unsend(self, gradient: Tensor) -> Tensor:
         """The product of a gradient with the feedback, which is a constant."""
-        return self.read(gradient) if self._feedback is None else self._by_feedback(gradient, self._feedback)
+        if self._feedback is None:
+            return self.read(gradient)
+        return self._by_feedback(gradient, self._feedback.transpose(1, 2))
 
     def _by_feedback(self, vector: Tensor, feedback: Tensor) -> Tensor:
         if not self._population:
@@ -128,14 +129,15 @@ class FeedbackLayer:
 
     def result(self) -> Tensor:
         """The weights after the last step, in the shape of those at first."""
-        return self.weights.base.view(self._shape)
+        return self.weights.base.unflatten(0, self._shape[:-2])
 
     def turn_back(self, matrix: Tensor, gradient: Tensor | None) -> None:
         """Begin a backward pass from the weights after the last step and their gradient."""
         flat = self._flat_matrix(matrix)
-        self.weights = ChunkedMatrix(flat.clone(), CHUNK)
-        own = torch.zeros_like(flat) if gradient is None else self._flat_matrix(gradient).clone()
-        self.gradient = ChunkedMatrix(own, CHUNK)
+        self.weights = ChunkedMatrix(flat, CHUNK)
+        self.gradient = ChunkedMatrix(
+            torch.zeros_like(flat) if gradient is None else self._flat_matrix(gradient), CHUNK
+        )
 
     def open(self, pairs: Pairs, to_lefts: bool) -> None:
         """Go back into a chunk; `to_lefts` says whether gradients go back to the pre factors."""
@@ -187,7 +189,7 @@ class FeedbackLayer:
 
     def birth_gradient(self) -> Tensor:
         """The gradient of the weights at first, in their shape."""
-        return self.gradient.base.view(self._shape)
+        return self.gradient.base.unflatten(0, self._shape[:-2])
 
 
 class _ReadBack(Node):
