@@ -129,7 +129,7 @@ class FeedbackLayer:
 
     def result(self) -> Tensor:
         """The weights after the last step, in the shape of those at first."""
-        return self.weights.base.unflatten(0, self._shape[:-2])
+        return self.weights.base.view(self._shape)
 
     def turn_back(self, matrix: Tensor, gradient: Tensor | None) -> None:
         """Begin a backward pass from the weights after the last step and their gradient."""
@@ -189,7 +189,7 @@ class FeedbackLayer:
 
     def birth_gradient(self) -> Tensor:
         """The gradient of the weights at first, in their shape."""
-        return self.gradient.base.unflatten(0, self._shape[:-2])
+        return self.gradient.base.view(self._shape)
 
 
 class _ReadBack(Node):

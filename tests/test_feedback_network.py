@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 import agents
+from agents import feedback_lifetime
 from agents.feedback_angles import query_angles
 from agents.feedback_network import FeedbackNetwork
 from agents.rules import LowRank, Outer, Rule, Signal, Signals
@@ -273,11 +274,34 @@ def test_a_populations_gradients_are_those_of_each_individual() -> None:
         torch.testing.assert_close(together[i], alone, rtol=1e-8, atol=1e-11)
 
 
-def test_nothing_is_remembered_without_gradients() -> None:
-    agent = make()
-    with torch.no_grad():
-        lived = live(agent)
-    assert all(not held._timeline.changes for held in lived.state["weights"].values())
+@pytest.fixture
+def lifetimes(monkeypatch: pytest.MonkeyPatch) -> list["weakref.ref[feedback_lifetime._Lifetime]"]:
+    """The lifetimes that rollouts have made."""
+    made: list[weakref.ref[feedback_lifetime._Lifetime]] = []
+    honest = feedback_lifetime._Lifetime.__init__
+
+    def note(self: feedback_lifetime._Lifetime, *args: Any) -> None:
+        made.append(weakref.ref(self))
+        honest(self, *args)
+
+    monkeypatch.setattr(feedback_lifetime._Lifetime, "__init__", note)
+    return made
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_steps_are_remembered_only_for_gradients(grad: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: list[int] = []
+    honest = feedback_lifetime._Lifetime.run
+
+    def run(self: feedback_lifetime._Lifetime) -> tuple[Tensor, ...]:
+        result = honest(self)
+        remembered.append(sum(len(steps) for steps, _ in self.chunks))
+        return result
+
+    monkeypatch.setattr(feedback_lifetime._Lifetime, "run", run)
+    with torch.set_grad_enabled(grad):
+        live(make())
+    assert remembered == [TASK.n_train] if grad else not any(remembered)
 
 
 @pytest.mark.parametrize("task", [TASK, WIDE], ids=["long", "wide"])
@@ -431,16 +455,21 @@ def test_per_synapse_coefficients_that_need_too_much_memory_are_refused() -> Non
 @pytest.mark.parametrize("task", [TASK, WIDE], ids=["long", "wide"])
 @pytest.mark.parametrize("rule", ["pool,terms=1", "pool,terms=4", "pool,terms=1+3+4+10"])
 @pytest.mark.parametrize("backward", [True, False])
-def test_a_rollout_is_freed_without_the_garbage_collector(rule: str, task: SupervisedTask, backward: bool) -> None:
+def test_a_rollout_is_freed_without_the_garbage_collector(
+    rule: str,
+    task: SupervisedTask,
+    backward: bool,
+    lifetimes: list["weakref.ref[feedback_lifetime._Lifetime]"],
+) -> None:
     agent = make(rule, task)
     gc.disable()
     try:
         result = live(agent, task)
-        timelines = [weakref.ref(held._timeline) for held in result.state["weights"].values()]
         if backward:
             result.loss.mean().backward()
         del result
-        assert not any(timeline() for timeline in timelines)
+        assert lifetimes
+        assert not any(lifetime() for lifetime in lifetimes)
     finally:
         gc.enable()
 
