@@ -62,7 +62,7 @@ def live(agent: CapNetwork, **settings: Any) -> agents.Rollout:
 def stepwise(agent: CapNetwork, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> agents.Rollout:
     """The same in the public form, by autograd."""
     with monkeypatch.context() as patch:
-        patch.setattr(CapNetwork, "learn", lambda *_: None)
+        patch.setattr(CapNetwork, "learn", lambda *_, **__: None)
         return live(agent, **settings)
 
 
