@@ -99,7 +99,8 @@ def final_scores(summary: Summary, path: Path) -> None:
                 fmt=_MARKERS[summary.searchers.index(searcher) % len(_MARKERS)],
                 color=shade, ms=7, capsize=4, lw=1.8, zorder=4,
             )  # fmt: skip
-        axes.set_xticks(range(len(shown)), [f"{rule}\n{searcher}" for rule, searcher in shown], fontsize=9)
+        names = ["\n".join([*rule.split(","), searcher]) for rule, searcher in shown]  # options below each other
+        axes.set_xticks(range(len(shown)), names, fontsize=9)
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel(_axis_label(summary))

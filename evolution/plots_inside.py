@@ -35,7 +35,7 @@ def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> 
                 label=f"{trace.rule} by {trace.searcher}",
             )  # fmt: skip
         axes.set_xlim(-0.5, len(recalling) - 0.5)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a signed modulator falls below 0
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step of the episode (shaded: the steps that are scored)")
         axes.set_ylabel("internal learning rate")
@@ -68,19 +68,25 @@ def fast_weights(trace: WeightTrace, path: Path) -> None:
                 panel.set_yticks([])
                 panel.grid(visible=False)
                 if row == 0:
-                    panel.set_title(f"step {step + 1}", fontsize=9, fontweight="normal")
+                    panel.set_title(f"step {step}", fontsize=9, fontweight="normal")
             panels[0].set_ylabel(layer, fontsize=9)
             canvas.colorbar(image, ax=panels, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
         axes = canvas.add_subplot(grid[len(layers), :])
         shade_steps(axes, trace.recalling)
         for layer, matrices in trace.weights.items():
             norm = np.sqrt(np.square(matrices).sum((1, 2)))
-            axes.plot(np.arange(steps), norm / (norm.max() or 1.0), label=f"size of {layer}, of its largest", lw=1.4)
+            axes.plot(
+                np.arange(steps),
+                norm / (norm.max() or 1.0),
+                label=f"norm of {layer}, as a share of its largest",
+                lw=1.4,
+            )
         if trace.modulator is not None:
             axes.plot(np.arange(steps), trace.modulator, color="black", ls="--", lw=1.4, label="modulator")
         axes.set_xlim(-0.5, steps - 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step of the episode (shaded: the steps that are scored)")
+        axes.set_ylabel("norm, modulator", fontsize=9)
         canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
