@@ -89,6 +89,10 @@ def test_every_name_can_be_described(capsys):
 
 
 def test_list_of_an_unknown_name_is_one_sentence(capsys):
+    assert main(["list", "15"]) == 0
+    assert "It holds if at the end of the budget" in capsys.readouterr().out
+    assert main(["list", "memory"]) == 0
+    assert capsys.readouterr().out.startswith("memory (preset): 30 runs")
     assert main(["list", "Nobody"]) == 2
     assert "nothing called 'Nobody'" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from typing import Any
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import Registry
 
-TOLD = {"self", "task", "agent", "seed", "searched", "budget"}
+TOLD = {"self", "task", "agent", "seed", "searched", "budget", "settings", "own_rate", "image_shape"}
 """Arguments that no spec gives: a command has options of its own for them."""
 
 
@@ -20,11 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every registered name with a line about it, or all about one."""
+    from evolution.claims import CLAIMS
     from evolution.presets import PRESETS, describe
 
     registries = _registries()
+    if args.name in PRESETS:
+        print(f"{args.name} (preset): {describe(PRESETS[args.name])}")
+        return 0
     if args.name is not None:
-        print("\n\n".join(_describe(kind, registry, args.name) for kind, registry in _having(registries, args.name)))
+        found = _having(registries | {"claims": CLAIMS}, args.name)
+        print("\n\n".join(_describe(kind, registry, args.name) for kind, registry in found))
         return 0
     names = {kind: {name: row.summary for name, row in registry.items()} for kind, registry in registries.items()}
     names["tasks"]["gym:id"] = "any Gymnasium environment, such as gym:CartPole-v1 or gym:module:id"
