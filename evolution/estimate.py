@@ -13,7 +13,7 @@ import torch
 
 from evolution.evaluation import evaluate
 from evolution.plan import PlannedRun, distinct
-from evolution.progress import duration
+from evolution.progress import counted, duration
 from evolution.searcher import Diverged, make_searcher
 from evolution.settings import RunSettings
 from plastic_envs.tasks import make_task
@@ -47,15 +47,15 @@ def estimate(planned: Sequence[PlannedRun], jobs: int) -> str:
             cost = measure(settings)
             runs, seconds, peak = runs + len(group), seconds + len(group) * cost.seconds, max(peak, cost.megabytes)
             lines.append(
-                f"{name}: {len(group)} × {settings.budget:,} episodes, {cost.n_searched:,} parameters searched, "
-                f"{duration(cost.seconds)} and {cost.megabytes:,.0f} MB each"
+                f"{name}: {len(group)} × {settings.budget:,} episodes, "
+                f"{counted(cost.n_searched, 'parameter')} searched, {duration(cost.seconds)} and {cost.megabytes:,.0f} MB each"
             )
     finally:
         torch.set_num_threads(threads)
     used = max(1, min(jobs, runs))
     lines.append(
-        f"{runs} runs: about {duration(seconds / used)} with {used} {'process' if used == 1 else 'processes'}, "
-        f"up to {used * peak:,.0f} MB"
+        f"{counted(runs, 'run')}: about {duration(seconds / used)} with {used} "
+        f"{'process' if used == 1 else 'processes'}, up to {used * peak:,.0f} MB"
     )
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from evolution.grid import Grid
+from evolution.progress import counted
 from evolution.settings import describe_network
 from plastic_envs.errors import UsageError
 
@@ -121,4 +122,4 @@ def describe(grids: Sequence[Grid]) -> str:
     tasks = dict.fromkeys(task.partition(",")[0] for grid in grids for task in grid.tasks)
     runs = sum(len(list(grid.cells())) * len(grid.seeds) for grid in grids)
     sizes = sorted({describe_network(grid.network, grid.cell, grid.hidden) for grid in grids})
-    return f"{runs} runs on {', '.join(tasks)}; {', '.join(sizes)}"
+    return f"{counted(runs, 'run')} on {', '.join(tasks)}; {', '.join(sizes)}"

@@ -75,6 +75,15 @@ class Progress:
             self._bar.close()
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things for people: `"1 run"`, `"2,000 runs"`.
+
+    >>> counted(2000, "run")
+    '2,000 runs'
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def duration(seconds: float) -> str:
     """Seconds in words for people: `"8 s"`, `"4 min 10 s"`, `"3 h 20 min"`.
 

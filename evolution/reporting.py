@@ -11,6 +11,7 @@ from typing import Any
 
 from evolution import tables
 from evolution.checkpoint import write_atomically
+from evolution.progress import counted
 from evolution.records import Experiment, read_experiment
 from evolution.summary import Summary
 from evolution.verdicts import METHOD, headline, verdicts
@@ -146,11 +147,9 @@ def _lead(experiment: Experiment) -> str:
     runs = experiment.runs
     done = sum(run.status == "finished" for run in runs)
     tasks, seeds = ({getattr(run.settings, name) for run in runs} for name in ("task", "seed"))
-    return f"{done} of {_count(len(runs), 'run')} finished: {_count(len(tasks), 'task')}, {_count(len(seeds), 'seed')}."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return (
+        f"{done} of {counted(len(runs), 'run')} finished: {counted(len(tasks), 'task')}, {counted(len(seeds), 'seed')}."
+    )
 
 
 def _template() -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import agents
 from agents import Agent
+from evolution.progress import counted
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
@@ -111,4 +112,4 @@ class RunSettings:
 def describe_network(network: str | None, cell: str | None, hidden: int | None) -> str:
     """A network's settings in words, "rnn with 128 units"; what is open is left to the rule."""
     named = " ".join(name for name in (network, cell) if name) or "the rule's network"
-    return f"{named} with {hidden} units" if hidden is not None else named
+    return f"{named} with {counted(hidden, 'unit')}" if hidden is not None else named

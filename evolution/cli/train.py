@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, with progress on standard error and the result on standard output."""
     from evolution.cli import INTERRUPTED
     from evolution.plan import PlannedRun
-    from evolution.progress import Progress, duration
+    from evolution.progress import Progress, counted, duration
     from evolution.results import RunProgress
     from evolution.settings import RunSettings
     from evolution.tables import format_bootstrap, format_number
@@ -46,14 +46,17 @@ def run(args: argparse.Namespace) -> int:
 
         result = train(settings, args.out, resume=args.resume, overwrite=args.overwrite, progress=tell)
     if result.status == "interrupted":
-        print(f"plastic-envs: interrupted after {result.episodes:,} episodes; go on with --resume", file=sys.stderr)
+        print(
+            f"plastic-envs: interrupted after {counted(result.episodes, 'episode')}; go on with --resume",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     metric = make_task(settings.task).metric_kind
     print(
         f"{result.status}: {metric} {format_number(result.metric, metric)} on {settings.eval_episodes:,} held-out "
         f"episodes {format_bootstrap(result.metric_low, result.metric_high, metric)}, "
-        f"{result.n_searched:,} parameters searched, "
-        f"{result.episodes:,} episodes in {duration(result.seconds)}"
+        f"{counted(result.n_searched, 'parameter')} searched, "
+        f"{counted(result.episodes, 'episode')} in {duration(result.seconds)}"
     )
     for name, value in result.references.items():
         print(f"  {name}: {format_number(value, metric)}")
