@@ -48,7 +48,8 @@ def estimate(planned: Sequence[PlannedRun], jobs: int) -> str:
             runs, seconds, peak = runs + len(group), seconds + len(group) * cost.seconds, max(peak, cost.megabytes)
             lines.append(
                 f"{name}: {len(group)} × {settings.budget:,} episodes, "
-                f"{counted(cost.n_searched, 'parameter')} searched, {duration(cost.seconds)} and {cost.megabytes:,.0f} MB each"
+                f"{counted(cost.n_searched, 'parameter')} searched, "
+                f"{duration(cost.seconds)} and {cost.megabytes:,.0f} MB each"
             )
     finally:
         torch.set_num_threads(threads)

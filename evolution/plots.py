@@ -82,7 +82,9 @@ def learning_curves(summary: Summary, path: Path) -> None:
 def final_scores(summary: Summary, path: Path) -> None:
     """Every seed's final score as a point, mean and 95% t-interval beside it."""
     shown = [(rule, searcher) for rule in summary.rules for searcher in summary.searchers]
-    with figure(path, max(5.5, 1.6 + 0.75 * len(shown) + 2), 4.0) as canvas:
+    names = [[*rule.split(","), *searcher.split(",")] for rule, searcher in shown]  # options below each other
+    column = max(0.75, 0.08 * max(len(line) for lines in names for line in lines))  # inches, at which none overlap
+    with figure(path, max(5.5, 3.6 + column * len(shown)), 3.7 + 0.15 * max(map(len, names))) as canvas:
         axes = canvas.subplots()
         for place, (rule, searcher) in enumerate(shown):
             cell = summary.find(rule, searcher)
@@ -99,8 +101,7 @@ def final_scores(summary: Summary, path: Path) -> None:
                 fmt=_MARKERS[summary.searchers.index(searcher) % len(_MARKERS)],
                 color=shade, ms=7, capsize=4, lw=1.8, zorder=4,
             )  # fmt: skip
-        names = ["\n".join([*rule.split(","), searcher]) for rule, searcher in shown]  # options below each other
-        axes.set_xticks(range(len(shown)), names, fontsize=9)
+        axes.set_xticks(range(len(shown)), ["\n".join(lines) for lines in names], fontsize=9)
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel(_axis_label(summary))

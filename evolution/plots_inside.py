@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from evolution.inside import RateTrace, Sample, WeightTrace
 from evolution.plots import STYLES, colour, figure, save, title
 from evolution.summary import Summary
-from plastic_envs.rendering import SCORED, draw_episode
+from plastic_envs.rendering import SCORED
+from plastic_envs.supervised import SupervisedState
 
 SNAPSHOTS = 5
 """How many steps of an episode fast weights are shown at."""
@@ -44,9 +46,12 @@ def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> 
 
 
 def sample_episode(sample: Sample, path: Path) -> None:
-    """One episode as the environments render it: inputs by their parts, answers against targets."""
-    drawn = Figure(figsize=(9, 5), dpi=100)  # draw_episode counts in pixels
-    save(draw_episode(sample.task, sample.episode, sample.outputs, figure=drawn), path)
+    """One episode as the task's environments render it at its end."""
+    drawn = Figure(figsize=(9, 5), dpi=100)  # tasks count in pixels
+    task, steps = sample.task, torch.full((1,), sample.task.horizon)
+    actions = task.action(sample.outputs[:, 0]).detach().cpu().unbind()  # one for each step
+    task.draw(drawn, SupervisedState(sample.episode, steps), 0, actions)
+    save(drawn, path)
 
 
 def fast_weights(trace: WeightTrace, path: Path) -> None:

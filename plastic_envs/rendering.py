@@ -100,6 +100,8 @@ def draw_episode(
         _draw_strip(axes, values, part, scale, None if step_width >= LEGIBLE else (upto - 1, strip / step_width))
         top -= strip + GAP
     axes = _add_axes(figure, BOTTOM, top - BOTTOM, task.horizon, "")
+    axes.set_ylabel(_answers_name(task), fontsize=9)
+    axes.yaxis.label.set(rotation=90, ha="center", va="bottom")
     axes.set_facecolor("white")
     axes.set_xlabel("step", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -179,6 +181,13 @@ def _draw_strip(
         aspect="auto",
         interpolation="nearest",
     )
+
+
+def _answers_name(task: "SupervisedTask") -> str:
+    """What answers are; of several numbers a step, which one is drawn."""
+    if task.action_kind == "discrete":
+        return "class"
+    return "output" if task.output_size == 1 else f"output 1 of {task.output_size}"
 
 
 def _draw_answers(axes: Axes, task: "SupervisedTask", episode: Episode, actions: Tensor, upto: int) -> None:

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -13,6 +14,10 @@ from plastic_envs.task import Episode
 
 if TYPE_CHECKING:
     from plastic_envs.completion import CompletionTask
+
+UNUSED = "#b9c8dc"
+"""Cells of a square that a pattern does not fill: none of the greys that bits and answers have."""
+COLOURS = colormaps["gray"].with_extremes(bad=UNUSED)
 
 
 def draw_completion(
@@ -60,11 +65,11 @@ def _show(axes: Axes, values: Tensor | None, shape: tuple[int, ...], title: str,
         axes.set_aspect("equal")
         return
     picture = _grid(values.numpy(force=True), shape)
-    axes.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest", alpha=0.25 if faint else 1.0)
+    axes.imshow(picture, cmap=COLOURS, vmin=-1, vmax=1, interpolation="nearest", alpha=0.25 if faint else 1.0)
 
 
 def _grid(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Values (K,) in rows: of an image as they are, of a pattern as a rectangle that is nearly square."""
+    """Values (K,) in rows: of an image as they are, of a pattern as nearly a square, not-a-number where it has none."""
     if len(shape) == 2:
         return values.reshape(shape)
     columns = math.ceil(math.sqrt(len(values)))

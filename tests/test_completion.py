@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from plastic_envs import TaskEnv, UsageError, make_task
+from plastic_envs.rendering_completion import UNUSED
 
 
 def generator(seed=0):
@@ -140,3 +143,20 @@ def test_bad_input_is_one_sentence(spec, sentence):
 def test_too_many_episodes_at_once_are_refused():
     with pytest.raises(UsageError, match="take fewer at once"):
         make_task("PatternCompletion").sample(10_000_000, generator())
+
+
+@pytest.mark.parametrize(("n_bits", "rows", "unused"), [(50, 7, 6), (36, 6, 0)])
+def test_cells_that_a_pattern_does_not_fill_have_a_colour_of_their_own(n_bits, rows, unused):
+    task = make_task(f"SmallPatternCompletion,n_bits={n_bits}")
+    state, _ = task.reset(1, generator())
+    figure = Figure()
+    task.draw(figure, state, 0, ())
+    image = next(axes.images[0] for axes in figure.axes if axes.get_title() == "shown now")
+    drawn = image.get_array()  # masked where there is no bit
+    assert drawn.shape[0] == rows
+    colours = image.to_rgba(drawn)[..., :3].reshape(-1, 3)
+    bits = (state.episode.inputs[0, 0, :n_bits] / task.gain).numpy()
+    assert np.array_equal(colours[:n_bits], np.repeat((bits[:, None] + 1) / 2, 3, 1))
+    assert np.allclose(colours[n_bits:], to_rgb(UNUSED))
+    assert len(colours) - n_bits == unused
+    assert len(set(to_rgb(UNUSED))) > 1  # no grey

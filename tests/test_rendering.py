@@ -92,14 +92,23 @@ def test_a_vector_env_draws_each_copy():
     assert np.array_equal(single.render()[0], env.render())
 
 
-@pytest.mark.parametrize("spec", ["CueReward", "FewShotImageClassification"])
-def test_draw_episode_shows_what_it_is_asked_for(spec):
+@pytest.mark.parametrize(
+    ("spec", "answers"),
+    [
+        ("CueReward", "output"),
+        ("SmallPatternCompletion", "output 1 of 50"),
+        ("FewShotImageClassification", "class"),
+    ],
+)
+def test_draw_episode_shows_what_it_is_asked_for(spec, answers):
     task = make_task(spec)
     episode = task.sample(3, torch.Generator().manual_seed(0))
     figure = draw_episode(task, episode, task.oracle(episode), index=2)
     title = figure.texts[0].get_text()
-    assert title.startswith(f"{spec} · step {task.horizon}/{task.horizon} · {task.metric_kind}")
-    assert [axes.get_ylabel() for axes in figure.axes] == [*task.slices, ""]
+    assert title.startswith(f"{type(task).__name__} · step {task.horizon}/{task.horizon} · {task.metric_kind}")
+    assert [axes.get_ylabel() for axes in figure.axes] == [*task.slices, answers]
+    figure.draw_without_rendering()
+    assert all(axes.yaxis.label.get_window_extent().x0 >= 0 for axes in figure.axes)
     assert "·" not in draw_episode(task, episode, task.oracle(episode), upto=2).texts[0].get_text().partition("2/")[2]
 
 
