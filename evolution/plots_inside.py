@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -48,9 +47,9 @@ def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> 
 def sample_episode(sample: Sample, path: Path) -> None:
     """One episode as the task's environments render it at its end."""
     drawn = Figure(figsize=(9, 5), dpi=100)  # tasks count in pixels
-    task, steps = sample.task, torch.full((1,), sample.task.horizon)
+    task = sample.task
     actions = task.action(sample.outputs[:, 0]).detach().cpu().unbind()  # one for each step
-    task.draw(drawn, SupervisedState(sample.episode, steps), 0, actions)
+    task.draw(drawn, SupervisedState(sample.episode, task.horizon), 0, actions)
     save(drawn, path)
 
 

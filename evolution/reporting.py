@@ -39,7 +39,7 @@ FIGURES = {
     "weights": (
         "Fast weights",
         "In the same episode, lived by the first seed of the best rule: every layer's fast weights after some steps, "
-        "rows for the sending units, and below their size and the modulator over the episode.",
+        "rows for the sending units, and below their norm and the modulator over the episode.",
     ),
 }
 """Title and caption of every kind of figure."""

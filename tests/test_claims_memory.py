@@ -33,7 +33,7 @@ def contest(**changes):
 
 def test_learning_is_that_of_the_searcher():
     learner = Learner(partial(make, "hebbian"), "backprop,batch_size=8")
-    found = learn(learner, TASK, 32, seed=5, evals=2, eval_episodes=20)
+    found = learn("any", learner, TASK, 32, seed=5, evals=2, eval_episodes=20)
     searcher = make_searcher("backprop,batch_size=8", TASK, make("hebbian", derive_seed(5, "agent")), seed=5, budget=32)
     expected = [evaluate(searcher.agent(), TASK, 20).metric]
     for episodes in (16, 32):
@@ -45,7 +45,8 @@ def test_learning_is_that_of_the_searcher():
 
 
 def test_a_run_that_diverges_is_not_a_number_from_there_on():
-    found = learn(Learner(partial(make, "none"), "tests.doomed:Diverging"), TASK, 256, seed=0, evals=4, eval_episodes=5)
+    doomed = Learner(partial(make, "none"), "tests.doomed:Diverging")
+    found = learn("any", doomed, TASK, 256, seed=0, evals=4, eval_episodes=5)
     assert found.episodes == (0, 64, 128, 192, 256)
     assert math.isfinite(found.metric[1])
     assert all(map(math.isnan, found.metric[2:]))

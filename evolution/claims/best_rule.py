@@ -11,6 +11,7 @@ from agents.closed_form import BestRule, accuracy, best_output_rule
 from evolution.claims.descent import Descended, descend
 from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.output_rule import ENTRIES, Learners
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from plastic_envs import Episode
 
@@ -60,7 +61,8 @@ def best_rule(settings: ClaimSettings) -> Finding:
         for balanced in (False, True):
             n_way = (10 if source == "digits" else 2) if balanced else None
             learners = Learners(source, n_examples, settings.seed, n_way, when="always", edges="all")
-            solved[source, balanced] = solve(learners, n_networks, settings.seed)
+            with part(f"{source}, {'balanced' if balanced else 'as drawn'}"):
+                solved[source, balanced] = solve(learners, n_networks, settings.seed)
     return Finding(
         claim="The output rule that is best for the mean squared error, without softmax, learning from every example "
         "on all edges and from weights of zero, solves a 4×4 linear system.",

@@ -11,6 +11,7 @@ from agents import State, rollout
 from agents.agent import map_state
 from agents.cap_baseline import WeightDescent, Weights
 from agents.cap_network import CapNetwork
+from evolution.claims.parts import part
 from evolution.searcher import make_searcher
 from evolution.seeding import derive_seed, make_generator
 from plastic_envs.data.files import named_folder
@@ -43,6 +44,11 @@ class Trained(NamedTuple):
     network: CapNetwork
     state: State
     accuracy: list[float]
+
+    @property
+    def mean(self) -> float:
+        """The accuracy, mean over all networks."""
+        return sum(self.accuracy) / len(self.accuracy)
 
     def only(self, index: int) -> State:
         """The state of one of them, (1, …)."""
@@ -89,8 +95,9 @@ def learn_rule(
         searcher = make_searcher(
             adam, task, agents.make_for(task, rule=rule, network=network, seed=own), seed=own, searched=[searched]
         )
-        for _ in range(updates):
-            searcher.step()
+        with part(f"{source}, {rule} learned, start {start}"):
+            for _ in range(updates):
+                searcher.step()
         found.append(_cap_network(searcher.agent()))
     longer = OnlineClassification(source, n_train=1000, n_query=BATCH)
 
@@ -140,6 +147,11 @@ class Curve(NamedTuple):
 
     checkpoints: Sequence[int]
     accuracy: Tensor
+
+    @property
+    def final(self) -> float:
+        """The accuracy in the end, mean over all networks."""
+        return float(self.accuracy[:, -1].mean())
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from evolution.claims.descent import descend
 from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.output_rule import Learners
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from plastic_envs import Episode
 
@@ -70,7 +71,9 @@ def convexity(settings: ClaimSettings) -> Finding:
             if settings.full or source == "halfspace" or (when, edges) == JUDGED:
                 generator = make_generator(settings.seed, "claim")
                 learners = Learners(source, n_examples, settings.seed, when=when, edges=edges)
-                landscapes[source, name] = survey(learners, learners.draw(generator), n_segments, n_starts, generator)
+                shown = learners.draw(generator)
+                with part(f"{source}, {name}"):
+                    landscapes[source, name] = survey(learners, shown, n_segments, n_starts, generator)
     judged = [landscape for (_, name), landscape in landscapes.items() if SETTINGS[name] == JUDGED]
     return Finding(
         claim="For a fixed graph and sequence of examples, of which each is learned from, the cross-entropy after "

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from evolution.claims.cap_classifiers import STARTS, available, classification, learn_rule, train_by_rule
 from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
 
@@ -68,7 +69,9 @@ def generalization(settings: ClaimSettings) -> Finding:
         for rounds, teacher in teachers.items():
             for units in (SMALL, sizes.large):
                 generator = make_generator(settings.seed, f"claim {source}")
-                trained = train_by_rule(teacher, task, f"cap,hidden={units}", sizes.retrainings, generator)
+                with part(f"{source}, T={rounds}, {units} units") as tell:
+                    trained = train_by_rule(teacher, task, f"cap,hidden={units}", sizes.retrainings, generator)
+                    tell("accuracy", trained.mean)
                 table[source].append(Cell(rounds, units, trained.accuracy, majority))
     rows = [row for source, cells in table.items() for row in _rows(source, cells)]
     standings = [_standing(cells) for cells in table.values()]

@@ -62,7 +62,7 @@ def measure(
     rates = []
     for seed in range(seeds):
         learner = Learner(lambda seed: make_for(task, rule=rule, seed=seed, **size), searcher)
-        curve = learn(learner, task, budget, seed=root * 1000 + seed, evals=1, eval_episodes=EPISODES)
+        curve = learn(rule, learner, task, budget, seed=root * 1000 + seed, evals=1, eval_episodes=EPISODES)
         with torch.no_grad():
             lived = rollout(curve.agent, task, EPISODES, make_generator(root, "report"), record=["rate"])
         rates.append(lived.records["rate"].mean(-1))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agents import Agent
 from evolution.claims.finding import Value
+from evolution.claims.parts import part
 from evolution.evaluation import evaluate
 from evolution.searcher import Diverged, make_searcher
 from evolution.seeding import derive_seed
@@ -60,8 +61,15 @@ class Curve:
         return None
 
 
-def learn(learner: Learner, task: Task, budget: int, *, seed: int, evals: int, eval_episodes: int) -> Curve:
+def learn(name: str, learner: Learner, task: Task, budget: int, *, seed: int, evals: int, eval_episodes: int) -> Curve:
     """Train one agent on a budget of episodes, as `train` does; evaluations are spread evenly over it."""
+    with part(f"{name}, seed {seed}") as tell:
+        curve = _learn(learner, task, budget, seed, evals, eval_episodes)
+        tell(task.metric_kind, curve.final)
+    return curve
+
+
+def _learn(learner: Learner, task: Task, budget: int, seed: int, evals: int, eval_episodes: int) -> Curve:
     agent = learner.make(derive_seed(seed, "agent"))
     searcher = make_searcher(learner.searcher, task, agent, seed=seed, budget=budget)
     metric, seconds = [_metric(searcher.agent(), task, eval_episodes)], 0.0
@@ -112,7 +120,7 @@ class Contest:
         """Train all, each with its seeds, one after the other."""
         return {
             name: [
-                learn(learner, self.task, self.budget, seed=root * 1000 + seed, evals=self.evals,
+                learn(name, learner, self.task, self.budget, seed=root * 1000 + seed, evals=self.evals,
                       eval_episodes=self.eval_episodes)
                 for seed in range(self.seeds)
             ]

@@ -17,6 +17,7 @@ from evolution.claims.cap_classifiers import (
     plain_rule,
 )
 from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
 
@@ -87,12 +88,15 @@ def measure(source: str, sizes: Sizes, seed: int) -> dict[str, Curve]:
     def same() -> torch.Generator:
         return make_generator(seed, f"claim {source}")
 
-    curves = {
-        name: follow_rule(teacher, task, network, ends, sizes.retrainings, same()) for name, teacher in teachers.items()
-    }
+    curves: dict[str, Curve] = {}
+    for name, teacher in teachers.items():
+        with part(f"{source}, {name}") as tell:
+            curves[name] = follow_rule(teacher, task, network, ends, sizes.retrainings, same())
+            tell("accuracy", curves[name].final)
     for batch in BATCHES:
-        _, curve = follow_gradient(perceptron, task, ends, sizes.retrainings, same(), batch=batch)
-        curves[_adam(batch)] = curve
+        with part(f"{source}, {_adam(batch)}") as tell:
+            _, curves[_adam(batch)] = follow_gradient(perceptron, task, ends, sizes.retrainings, same(), batch=batch)
+            tell("accuracy", curves[_adam(batch)].final)
     return curves
 
 

@@ -137,8 +137,8 @@ def live(control: Control, sizes: Sizes, root: int) -> Lives:
     worlds = control.worlds()
     curves = {
         kind: [
-            learn(Learner(partial(make, worlds[USUAL], kind, sizes.hidden), SEARCHER), worlds[USUAL],
-                  sizes.budget, seed=root * 1000 + seed, evals=sizes.evals,
+            learn(f"{control.spec}, {kind}", Learner(partial(make, worlds[USUAL], kind, sizes.hidden), SEARCHER),
+                  worlds[USUAL], sizes.budget, seed=root * 1000 + seed, evals=sizes.evals,
                   eval_episodes=sizes.episodes)
             for seed in range(sizes.seeds)
         ]

@@ -14,6 +14,7 @@ from agents.feedback_network import FeedbackNetwork
 from agents.rules.pool import TERMS, Pool
 from evolution.claims.cap_classifiers import available
 from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, difference_interval, mean_interval
 from plastic_envs.tasks.online_classification import OnlineClassification
@@ -102,7 +103,10 @@ def measure(source: str, sizes: Sizes, seed: int) -> dict[str, Learned]:
 
     def method(rule: str, *penalties: float) -> Learned:
         agent = make_for(task, rule=f"pool,start={sizes.start},{rule}", network="feedback", hidden=sizes.hidden)
-        return meta_learn(cast("FeedbackNetwork", agent), task, sizes, penalties, seed)
+        with part(f"{source}, {rule}") as tell:
+            found = meta_learn(cast("FeedbackNetwork", agent), task, sizes, penalties, seed)
+            tell("accuracy", float(found.accuracy.mean()))
+        return found
 
     pools = method("terms=all", 0.0, L1)
     return {

@@ -19,6 +19,7 @@ from evolution.claims.cap_classifiers import (
     train_by_rule,
 )
 from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, difference_interval, mean_interval
 from plastic_envs.tasks.online_classification import OnlineClassification
@@ -94,7 +95,9 @@ def measure(source: str, sizes: Sizes, seed: int) -> dict[str, Withstood]:
     found = {}
     for name, networks in trained.items():
         generator = make_generator(seed, f"attack {source}")  # the same images for all
-        found[name] = attack(networks, trained[ALL], task, sizes.images, generator)
+        with part(f"{source}, {name}, attacked") as tell:
+            found[name] = attack(networks, trained[ALL], task, sizes.images, generator)
+            tell("accuracy under attack", float(found[name].shares[:, 1:].mean()))
     return found
 
 
@@ -120,15 +123,18 @@ def train(task: OnlineClassification, source: str, sizes: Sizes, seed: int) -> d
         ONES: (perceptron, f"{large},input_weights=ones"),
         RECURRENT: (graph_rule, large),
     }
-    trained = {
-        name: train_by_rule(teacher, task, network, sizes.retrainings, same())
-        for name, (teacher, network) in by_rule.items()
-    }
+    trained = {}
+    for name, (teacher, network) in by_rule.items():
+        with part(f"{source}, {name}") as tell:
+            trained[name] = train_by_rule(teacher, task, network, sizes.retrainings, same())
+            tell("accuracy", trained[name].mean)
     for name, weights in GRADIENT.items():
-        network = trained[RECURRENT if name == ALL_RECURRENT else RULE].network
+        untrained = trained[RECURRENT if name == ALL_RECURRENT else RULE].network
         assert task.first_query is not None
         ends = [task.first_query]
-        trained[name], _ = follow_gradient(network, task, ends, sizes.retrainings, same(), weights=weights)
+        with part(f"{source}, {name}") as tell:
+            trained[name], _ = follow_gradient(untrained, task, ends, sizes.retrainings, same(), weights=weights)
+            tell("accuracy", trained[name].mean)
     return trained
 
 

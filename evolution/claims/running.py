@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from evolution.claims.finding import ClaimSettings, Finding
+from evolution.locking import folder_lock
 from plastic_envs.errors import MissingExtraError, UsageError
 
 FORMAT = 1
@@ -15,7 +16,7 @@ FORMAT = 1
 def claim(
     number: str, *, full: bool = False, seed: int = 0, out: str | Path | None = None, overwrite: bool = False
 ) -> Finding:
-    """Run a claim of `CLAIMS` and write what came of it.
+    """Run a claim of `CLAIMS` and write what came of it; long ones print a line on standard error for each part.
 
     Args:
         number: its name in `CLAIMS`, or `module:Name` of your own.
@@ -25,7 +26,8 @@ def claim(
         overwrite: replace the claim in `out`.
 
     Raises:
-        UsageError: there is no such claim, or `out` holds something else or must not be overwritten.
+        UsageError: there is no such claim, or `out` holds something else, must not be overwritten, or is in use by
+            another process.
         MissingExtraError: matplotlib is absent.
     """
     import torch
@@ -36,16 +38,17 @@ def claim(
     run, options = CLAIMS.load(number), CLAIMS[number].options
     folder = default_folder(number) if out is None else Path(out)
     _check_matplotlib()
-    prepare(folder, overwrite=overwrite)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same figures on any number of cores
-    try:
-        finding = run(settings, **options)
-    finally:
-        torch.set_num_threads(threads)
-    if not isinstance(finding, Finding):
-        raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
-    write(folder, number, settings, finding)
+    with folder_lock(folder):
+        check_new(folder, overwrite=overwrite)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the same figures on any number of cores
+        try:
+            finding = run(settings, **options)
+        finally:
+            torch.set_num_threads(threads)
+        if not isinstance(finding, Finding):
+            raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
+        write(folder, number, settings, finding)
     return finding
 
 
@@ -54,25 +57,19 @@ def default_folder(number: str) -> Path:
     return Path("runs") / f"claim-{number.replace(':', '.')}"
 
 
-def prepare(folder: Path, *, overwrite: bool) -> None:
-    """Make the folder, if a claim may be written to it.
+def check_new(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that a claim must not be written to.
 
     Raises:
         UsageError: it holds something else, or a claim that must not be overwritten.
     """
-    from evolution.checkpoint import writing
-
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, not a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    if any(folder.iterdir()):
         if not (folder / "claim.json").is_file():
             raise UsageError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
         if not overwrite:
             raise UsageError(
                 f"{folder} already holds a claim: replace it with --overwrite (overwrite=True), or name another folder"
             )
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) -> None:

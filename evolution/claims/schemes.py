@@ -18,6 +18,7 @@ from evolution.claims.cap_classifiers import (
     train_by_rule,
 )
 from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
 from plastic_envs.tasks.online_classification import OnlineClassification
@@ -95,7 +96,9 @@ def measure(source: str, sizes: Sizes, seed: int) -> Accuracies:
             if rounds == 3:
                 teacher.rule.load_state_dict(learned.rule.state_dict())
             generator = make_generator(seed, f"claim {source}")
-            trained = train_by_rule(teacher, task, network, sizes.retrainings, generator)
+            with part(f"{source}, {name}, T={rounds}") as tell:
+                trained = train_by_rule(teacher, task, network, sizes.retrainings, generator)
+                tell("accuracy", trained.mean)
             accuracies[rounds, name] = trained.accuracy
             if (rounds, name) == (1, "both"):
                 accuracies[rounds, CLOSED] = by_closed_form(trained, task)

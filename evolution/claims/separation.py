@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.one_neuron import Problems, draw_problems, table, train_until_separated
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def separation(settings: ClaimSettings) -> Finding:
     for one_label in LABELS:
         for margin in MARGINS:
             problems = draw_problems(n_problems, N_EXAMPLES, N_UNITS, margin, one_label, generator)
-            cells |= {(one_label, margin, ratio): run_cell(problems, ratio, limit) for ratio in RATIOS}
+            with part(f"{LABELS[one_label]}, margin {margin:g}"):
+                cells |= {(one_label, margin, ratio): run_cell(problems, ratio, limit) for ratio in RATIOS}
     shipped = {ratio: run_cell(counterexample(), ratio, 100_000) for ratio in (2, 4)}
     rows = [_row(LABELS[one], margin, ratio, cell) for (one, margin, ratio), cell in cells.items()]
     rows += [

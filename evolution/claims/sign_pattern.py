@@ -8,6 +8,7 @@ from torch import Tensor
 
 from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.output_rule import ENTRIES, Learners
+from evolution.claims.parts import part
 from evolution.seeding import make_generator
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def sign_pattern(settings: ClaimSettings) -> Finding:
     examples of both labels, 1,000 steps.
     """
     chosen, n_steps = (tuple(DATA), 1000) if settings.full else (("halfspace", "rnn"), 400)
-    descents = {name: descend(*DATA[name], n_steps, settings.seed) for name in chosen}
+    descents = {}
+    for name in chosen:
+        with part(name):
+            descents[name] = descend(*DATA[name], n_steps, settings.seed)
     return Finding(
         claim="Gradient descent on an additive output rule, for two labels, weights from zero, learning on mistakes "
         "only and squared L2 on the rule, ends at the signs [−,+;+,−] from any start; without L2 it does not, as then "

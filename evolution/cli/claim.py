@@ -3,10 +3,12 @@
 import argparse
 import sys
 
+NUMBER_HELP = "a claim, or list (the default); `plastic-envs list N` tells its criterion and sizes"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("number", metavar="N", nargs="?", default="list", help="a claim, or list (the default)")
+    parser.add_argument("number", metavar="N", nargs="?", default="list", help=NUMBER_HELP)
     parser.add_argument("--full", action="store_true", help="larger, or the paper's sizes, rather than within minutes")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all random streams (0)")
     parser.add_argument("--out", metavar="DIR", help="folder of the claim (runs/claim-N)")
