@@ -87,9 +87,12 @@ def make(
     row = dict(RULES[rule_name].options)
     chosen = network_class.Options(**of_network)
     if (width := row.pop("width", None)) is not None:
-        if not isinstance(chosen.hidden, int):
-            raise UsageError(f"rule {rule_name!r} widens one hidden layer: hidden={chosen.hidden!r} is not one number")
-        chosen = dataclasses.replace(chosen, hidden=round(chosen.hidden * width))
+        if not isinstance(hidden := getattr(chosen, "hidden", None), int):
+            raise UsageError(
+                f"rule {rule_name!r} widens one hidden layer: hidden={hidden!r} of {network_class.__name__} is not one "
+                "number"
+            )
+        chosen = dataclasses.replace(chosen, hidden=round(hidden * width))
     made: dict[str, Any] = {}
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)

@@ -208,9 +208,8 @@ class FeedbackNetwork(Agent):
     def changes(self, sensed: Sensed, weights: Mapping[str, LearningWeights]) -> list[tuple[Change, Signals]]:
         """Ask the rule for the change of each layer; and what it was asked with."""
         needs, rule = self.rule.needs, self.rule
-        errors = [sensed.errors[0]] * (
-            len(sensed.activities) - len(sensed.errors)
-        ) + sensed.errors  # e_0 may be missing
+        missing = len(sensed.activities) - len(sensed.errors)  # e_0, where the rule does not need it
+        errors = [sensed.errors[0]] * missing + sensed.errors
         changes: list[tuple[Change, Signals]] = []
         for index, weight in enumerate(weights.values()):
             signals = Signals(

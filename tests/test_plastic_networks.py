@@ -202,3 +202,8 @@ def test_weights_that_fade_by_their_learning_rate_take_none_above_one() -> None:
     with pytest.raises(UsageError, match=r"eta must be a number from 0 to 1\.0, not 2"):
         agents.make(3, 2, rule="decaying-hebb,eta=2", network="plastic-rnn")
     agents.make(3, 2, rule="additive-hebb,eta=2", network="plastic-rnn")
+
+
+def test_a_network_without_hidden_layer_cannot_be_wider() -> None:
+    with pytest.raises(UsageError, match="widens one hidden layer: hidden=None of PlasticHead is not one number"):
+        agents.make(9, 3, rule="none-wide", network="plastic-head")
