@@ -38,10 +38,6 @@ class DenseWeights:
         """The product pre W."""
         return (pre.unsqueeze(-2) @ self._matrix).squeeze(-2)
 
-    def read_many(self, pre: Tensor) -> Tensor:
-        """The product of S vectors for each episode."""
-        return pre @ self._matrix
-
     def read_back(self, post: Tensor, constant: bool = False) -> Tensor:
         """The product post Wᵀ."""
         matrix = self._matrix.detach() if constant else self._matrix

@@ -5,6 +5,7 @@ threaded through all nodes of the chunk, so that they come back in reverse order
 gradient of the token and makes new `Gradients`; the others add to them, and `Open`, the last, hands them out.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from agents.autograd import Node
 
+Starts = Sequence[Tensor | None]
+"""The K matrices (B, n, m) that a chunk begins with: F and, under retroactive modulation, E; None for zero."""
+
 
 class Chunk:
     """What one layer remembers since its matrix was last formed: at most C pairs, of B episodes.
@@ -20,25 +24,26 @@ class Chunk:
     Attributes:
         weight: W (n, m).
         plasticity: Λ (n, m).
-        start: The matrix F at the start (B, n, m); None for zero.
+        starts: What it begins with, see `Starts`.
         pre: (C, B, n), of which the first `length` rows are in use.
         post: (C, B, m), likewise.
         gradients: What the backward pass has gathered so far.
     """
 
-    def __init__(self, weight: Tensor, plasticity: Tensor, start: Tensor | None, batch_size: int, rows: int) -> None:
+    def __init__(self, weight: Tensor, plasticity: Tensor, starts: Starts, batch_size: int, rows: int) -> None:
         self.weight, self.plasticity = weight.detach(), plasticity.detach()
-        self.start = None if start is None else start.detach()
+        self.starts = [None if start is None else start.detach() for start in starts]
         self.pre = weight.new_empty(rows, batch_size, weight.shape[0])
         self.post = weight.new_empty(rows, batch_size, weight.shape[1])
         self.length = 0
         self.gradients: Gradients | None = None
-        self._in_use: Tensor | None = None
+        self._in_use: list[tuple[int, Tensor]] | None = None
 
-    def in_use(self) -> Tensor | None:
-        """Λ∘F of the start (B, n, m), formed when it is asked for."""
-        if self._in_use is None and self.start is not None:
-            self._in_use = self.plasticity * self.start
+    def in_use(self) -> list[tuple[int, Tensor]]:
+        """Λ times each matrix at the start (B, n, m) that is not zero, with its number; formed when first asked for."""
+        if self._in_use is None:
+            known = [(number, start) for number, start in enumerate(self.starts) if start is not None]
+            self._in_use = [(number, self.plasticity * start) for number, start in known]
         return self._in_use
 
     def rest(self) -> None:
@@ -53,27 +58,32 @@ class Chunk:
 
 
 class Gradients:
-    """Gradients of a chunk's pairs and first matrix, and the reads whose gradients by W and Λ are still to be summed.
+    """Gradients of a chunk's pairs and first matrices, and the reads whose gradients by W and Λ are still to be summed.
 
     A read is its query (B, n), the gradient of its answer (B, m), that gradient times the weighted posts (t, B, m), and
-    the scale of the first matrix (B,).
+    the scales of the first matrices (K, B).
     """
 
     def __init__(self, chunk: Chunk) -> None:
         self.pre = torch.zeros_like(chunk.pre[: chunk.length])
         self.post = torch.zeros_like(chunk.post[: chunk.length])
-        self.start: Tensor | None = None
+        self.starts: list[Tensor | None] = [None] * len(chunk.starts)
         self.reads: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    def add_start(self, number: int, gradient: Tensor) -> None:
+        """Add to the gradient of one of the first matrices, in place where there is one already."""
+        known = self.starts[number]
+        self.starts[number] = gradient if known is None else known.add_(gradient)
 
 
 class Products:
-    """Products of one query y (B, n) with W, with the first matrix, and (y∘pre_s) Λ for each pair (t, B, m)."""
+    """Products of one query y (B, n) with W, with the first matrices, and (y∘pre_s) Λ for each pair (t, B, m)."""
 
     def __init__(self, chunk: Chunk, query: Tensor) -> None:
         self.chunk, self.query = chunk, query.detach()
         self.slow = self.query @ chunk.weight
-        matrix = chunk.in_use()
-        self.start = None if matrix is None else (self.query.unsqueeze(-2) @ matrix).squeeze(-2)
+        row = self.query.unsqueeze(-2)
+        self.starts = [(number, (row @ matrix).squeeze(-2)) for number, matrix in chunk.in_use()]
         self._pairs = torch.empty_like(chunk.post)
         self._done = 0
 
@@ -88,10 +98,10 @@ class Products:
 
 
 class Open(Node):
-    """A chunk's token; hands out the gradients by W, Λ and the first matrix, summed over all reads of the chunk."""
+    """A chunk's token; hands out the gradients by W, Λ and the first matrices, summed over all reads of the chunk."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, plasticity: Tensor, start: Tensor | None, chunk: Chunk) -> Tensor:
+    def forward(ctx: Any, chunk: Chunk, weight: Tensor, plasticity: Tensor, *starts: Tensor | None) -> Tensor:
         ctx.chunk = chunk
         ctx.set_materialize_grads(False)
         return weight.new_zeros(())
@@ -102,25 +112,26 @@ class Open(Node):
         chunk: Chunk = ctx.chunk
         gradients = chunk.gradients
         if token is None or gradients is None:
-            return None, None, None, None
+            return (None,) * (3 + len(chunk.starts))
         chunk.rest()
-        to_weight, to_plasticity, to_start = None, None, gradients.start
+        to_weight, to_plasticity = None, None
         if gradients.reads:
             queries, answers, products, scales = (list(part) for part in zip(*gradients.reads, strict=True))
             asked, answered = torch.stack(queries), torch.stack(answers)  # (t, B, n), (t, B, m)
-            if ctx.needs_input_grad[0]:
-                to_weight = asked.flatten(0, 1).T @ answered.flatten(0, 1)
             if ctx.needs_input_grad[1]:
+                to_weight = asked.flatten(0, 1).T @ answered.flatten(0, 1)
+            if ctx.needs_input_grad[2]:
                 rows = [query * chunk.pre[: len(part)] for query, part in zip(queries, products, strict=True)]
                 to_plasticity = torch.cat(rows).flatten(0, 1).T @ torch.cat(products).flatten(0, 1)
-            if chunk.start is not None:
-                scaled = torch.stack(scales).unsqueeze(-1) * answered
+            for number, start in enumerate(chunk.starts):
+                if start is None:
+                    continue
+                scaled = torch.stack([scale[number] for scale in scales]).unsqueeze(-1) * answered
                 to_use = asked.permute(1, 2, 0) @ scaled.transpose(0, 1)  # (B, n, m)
                 if to_plasticity is not None:
-                    to_plasticity += (to_use * chunk.start).sum(0)
-                to_use *= chunk.plasticity
-                to_start = to_use if to_start is None else to_start.add_(to_use)
-        return to_weight, to_plasticity, to_start, None
+                    to_plasticity += (to_use * start).sum(0)
+                gradients.add_start(number, to_use.mul_(chunk.plasticity))
+        return None, to_weight, to_plasticity, *gradients.starts
 
 
 class Remember(Node):
@@ -145,7 +156,7 @@ class Remember(Node):
 
 
 class Read(Node):
-    """y W + c₀ y (Λ∘F) + Σ_s c_s ((y∘pre_s) Λ)∘post_s, with F a chunk's first matrix and c its scales (1 + t, B)."""
+    """y W + Σ_k c_k y (Λ∘S_k) + Σ_s c_s ((y∘pre_s) Λ)∘post_s: S_k a chunk's first matrices, c its scales (K + t, B)."""
 
     @staticmethod
     def forward(ctx: Any, token: Tensor, query: Tensor, scales: Tensor, products: Products) -> tuple[Tensor, Tensor]:
@@ -153,10 +164,11 @@ class Read(Node):
         ctx.chunk, ctx.products = products.chunk, pairs
         ctx.save_for_backward(query, scales)
         ctx.set_materialize_grads(False)
-        weighted = scales[1:].unsqueeze(-1) * products.chunk.post[: len(pairs)]  # (t, B, m)
+        weights = scales[len(products.chunk.starts) :].unsqueeze(-1)
+        weighted = weights * products.chunk.post[: len(pairs)]  # (t, B, m)
         total = products.slow + weighted.mul_(pairs).sum(0)
-        if products.start is not None:
-            total.addcmul_(scales[0].unsqueeze(-1), products.start)
+        for number, product in products.starts:
+            total.addcmul_(scales[number].unsqueeze(-1), product)
         return total, token.detach()
 
     @staticmethod
@@ -167,40 +179,43 @@ class Read(Node):
         query, scales = ctx.saved_tensors
         chunk: Chunk = ctx.chunk
         gradients, products, length = chunk.gather(token), ctx.products, len(ctx.products)
-        pre, post, weights = chunk.pre[:length], chunk.post[:length], scales[1:].unsqueeze(-1)
+        k = len(chunk.starts)
+        pre, post, weights = chunk.pre[:length], chunk.post[:length], scales[k:].unsqueeze(-1)
 
         answered = products * gradient  # (t, B, m)
         gradients.post[:length].addcmul_(answered, weights)
         to_scales = torch.zeros_like(scales)
-        to_scales[1:] = answered.mul_(post).sum(-1)
+        to_scales[k:] = answered.mul_(post).sum(-1)
 
         sent = (weights * post).mul_(gradient)  # (t, B, m)
         back = (sent.flatten(0, 1) @ chunk.plasticity.T).view_as(pre)
         gradients.pre[:length].addcmul_(back, query)
         to_query = torch.addmm(back.mul_(pre).sum(0), gradient, chunk.weight.T)
-        matrix = chunk.in_use()
-        if matrix is not None:
+        for number, matrix in chunk.in_use():
             # a row times the transpose: the same as a column would be six times as slow in torch's batched product
             started = (gradient.unsqueeze(-2) @ matrix.transpose(-1, -2)).squeeze(-2)
-            to_scales[0] = (started * query).sum(-1)
-            to_query.addcmul_(started, scales[0].unsqueeze(-1))
-        gradients.reads.append((query.detach(), gradient, sent, scales[0].detach()))
+            to_scales[number] = (started * query).sum(-1)
+            to_query.addcmul_(started, scales[number].unsqueeze(-1))
+        gradients.reads.append((query.detach(), gradient, sent, scales[:k].detach()))
         return gradient.new_zeros(()), to_query, to_scales, None
 
 
 class Fold(Node):
-    """c₀ F + Σ_s c_s pre_s ⊗ post_s: a layer's matrix now, from a chunk's first matrix F and its pairs."""
+    """Σ_k c_k S_k + Σ_s c_s pre_s ⊗ post_s: a layer's matrix now, from a chunk's first matrices and its pairs."""
 
     @staticmethod
     def forward(ctx: Any, token: Tensor, scales: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
         ctx.chunk, ctx.length = chunk, chunk.length
         ctx.save_for_backward(scales)
         ctx.set_materialize_grads(False)
-        weighted = scales[1:].unsqueeze(-1) * chunk.post[: chunk.length]  # (t, B, m)
+        weighted = scales[len(chunk.starts) :].unsqueeze(-1) * chunk.post[: chunk.length]  # (t, B, m)
         pre, post = chunk.pre[: chunk.length].permute(1, 2, 0), weighted.transpose(0, 1)  # (B, n, t), (B, t, m)
-        if chunk.start is None:
-            return pre @ post, token.detach()
-        return (chunk.start * scales[0, :, None, None]).baddbmm_(pre, post), token.detach()
+        matrix: Tensor | None = None
+        for number, start in enumerate(chunk.starts):
+            if start is not None and scales[number].any():
+                scale = scales[number, :, None, None]
+                matrix = start * scale if matrix is None else matrix.addcmul_(start, scale)
+        return pre @ post if matrix is None else matrix.baddbmm_(pre, post), token.detach()
 
     @staticmethod
     @once_differentiable
@@ -210,15 +225,17 @@ class Fold(Node):
         chunk: Chunk = ctx.chunk
         (scales,) = ctx.saved_tensors
         gradients, pre, post = chunk.gather(token), chunk.pre[: ctx.length], chunk.post[: ctx.length]
-        weights = scales[1:].unsqueeze(-1)
+        k = len(chunk.starts)
+        weights = scales[k:].unsqueeze(-1)
         to_scales = torch.zeros_like(scales)
         answered = (pre.transpose(0, 1) @ gradient).transpose(0, 1)  # (t, B, m)
         gradients.post[: ctx.length].addcmul_(answered, weights)
-        to_scales[1:] = (answered * post).sum(-1)
+        to_scales[k:] = (answered * post).sum(-1)
         back = (weights * post).transpose(0, 1) @ gradient.transpose(-1, -2)  # (B, t, n)
         gradients.pre[: ctx.length] += back.transpose(0, 1)
-        if chunk.start is not None:
-            to_scales[0] = torch.linalg.vecdot(gradient.flatten(1), chunk.start.flatten(1))
-            to_start = gradient * scales[0, :, None, None]
-            gradients.start = to_start if gradients.start is None else gradients.start.add_(to_start)
+        for number, start in enumerate(chunk.starts):
+            if start is not None:
+                to_scales[number] = torch.linalg.vecdot(gradient.flatten(1), start.flatten(1))
+                if scales[number].any():
+                    gradients.add_start(number, gradient * scales[number, :, None, None])
         return gradient.new_zeros(()), to_scales, None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agents.agent import Agent, State
 from agents.distinct_pairs import DistinctPairs, saving
 from agents.fast_history import FastHistory, chunk_size
-from agents.fast_weights import DenseFastWeights, FastWeights, TraceFastWeights, dense
+from agents.fast_weights import DenseFastWeights, Fast, TraceFastWeights, gather, weight_in_use
 from agents.front_ends import make_front_end
 from agents.layers import PlasticLinear, with_ones
 from agents.modulation import SIGNED, squash
@@ -19,9 +19,6 @@ from agents.options import PlasticityOptions
 from agents.rules import LowRank, Outer, Rule, Signals
 from agents.rules.base import check_change
 from plastic_envs.errors import UsageError
-
-Fast = FastWeights | DistinctPairs
-"""A network's fast weights, in any of their forms."""
 
 
 class FastWeightNetwork(Agent):
@@ -129,7 +126,7 @@ class FastWeightNetwork(Agent):
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
         if steps is not None and self._may_keep_pairs(batch_shape, steps):
-            return {"fast": DistinctPairs(self.layers(), batch_shape[0])}
+            return {"fast": DistinctPairs(self.layers(), batch_shape[0], traces=self.options.retroactive)}
 
         def zeros() -> dict[str, Tensor]:
             return {
@@ -156,13 +153,19 @@ class FastWeightNetwork(Agent):
         return fastest[rule.decay] <= 0.4
 
     def _may_keep_pairs(self, batch_shape: tuple[int, ...], steps: int) -> bool:
-        """Whether F, where the state holds it, can be kept as distinct pairs, and whether that is cheaper."""
-        allowed = self.keeps_trace and self.rule.rank_one and self.rule.bound is None and not self.options.retroactive
+        """Whether F, where the state holds it, can be kept as distinct pairs, and whether that is cheaper.
+
+        What each unit makes of the modulator would need scales of each unit where it meets traces.
+        """
+        allowed = self.keeps_trace and self.rule.rank_one and self.rule.bound is None
+        allowed = allowed and not (self.options.retroactive and self.options.fan_out)
         return allowed and len(batch_shape) == 1 and saving(self.layers(), batch_shape[0], steps) >= self.pairs_from
 
     def close_state(self, state: State) -> State:
         """Fast weights as one matrix per layer and episode."""
         fast = state.get("fast")
+        if isinstance(fast, DistinctPairs) and self.options.retroactive:
+            state = state | {"eligibility": fast.eligibility()}
         return state | {"fast": fast.dense()} if isinstance(fast, FastHistory | DistinctPairs) else state
 
     def _open(self, state: State) -> Fast | None:
@@ -216,18 +219,21 @@ class FastWeightNetwork(Agent):
         # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
         most = options.max_norm
         limit = None if most is None else most * square_norm.clamp(min=most**2).rsqrt()
+        traces: State = {}
         if options.retroactive:
-            traces = state["eligibility"]
-            gathered = options.rate if own is None else own
-            eligibility = _gather(traces, changes, torch.as_tensor(gathered), limit)
-            fast.write(self._spread(traces, factor), rate, fading)
+            fading_traces = torch.as_tensor(options.rate if own is None else own)
+            gain = fading_traces if limit is None else fading_traces * limit
+            if isinstance(fast, DistinctPairs):
+                fast.write_traces(changes, rate, fading, gain, fading_traces)
+            else:
+                fast.write(self._spread(state["eligibility"], factor), rate, fading)
+                traces = {"eligibility": gather(state["eligibility"], changes, gain, fading_traces)}
         else:
             fast.write(self._spread(changes, factor), rate if limit is None else rate * limit, fading)
         if record is not None:
             record |= {"rate": rate, "decay": fading, "norm": square_norm.sqrt(), "modulator": factor}
             record |= {f"fast.{name}": self._public(fast, name) for name in self.layers()}
-        new: State = {"fast": fast.matrices if isinstance(fast, DenseFastWeights) else fast}
-        return new | {"eligibility": eligibility} if options.retroactive else new
+        return {"fast": fast.matrices if isinstance(fast, DenseFastWeights) else fast} | traces
 
     def _changes(
         self,
@@ -249,7 +255,7 @@ class FastWeightNetwork(Agent):
                 posts[name],
                 errors.get(name),
                 layer=index,
-                read_weight=partial(_weight, layer, fast, name) if "weight" in needs else None,
+                read_weight=partial(weight_in_use, layer, fast, name) if "weight" in needs else None,
                 read_fast=partial(self._public, fast, name) if "fast" in needs else None,
             )
             change = rule.change(signals)
@@ -279,24 +285,3 @@ class FastWeightNetwork(Agent):
         if isinstance(fast, DistinctPairs):
             return fast.trace(name)
         return fast.matrices[name] if isinstance(fast, DenseFastWeights) else fast.matrix(name)
-
-
-def _gather(
-    traces: Mapping[str, Tensor], changes: Mapping[str, Outer | Tensor], rate: Tensor, limit: Tensor | None
-) -> dict[str, Tensor]:
-    """E ← (1 − η) E + η Δ."""
-    keep, gain = (1 - rate)[..., None, None], (rate if limit is None else rate * limit)[..., None, None]
-    return {name: keep * traces[name] + gain * dense(change) for name, change in changes.items()}
-
-
-def _weight(layer: PlasticLinear, fast: Fast, name: str) -> Tensor:
-    """W + Λ∘F."""
-    return layer.weight.unsqueeze(-3) + fast.matrix(name)
-
-
-def apply_layer(name: str, layer: PlasticLinear, fast: Fast | None, pre: Tensor) -> Tensor:
-    """The product pre (W + Λ∘F)."""
-    if isinstance(fast, DistinctPairs):
-        return fast.multiply(name, pre)
-    slow = pre @ layer.weight
-    return slow if fast is None else fast.read(name, pre, slow)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from agents.distinct_pairs import DistinctPairs
 from agents.layers import PlasticLinear
 from agents.rules.base import Bound, Outer
 
@@ -27,6 +28,10 @@ class FastWeights(Protocol):
 
     def matrix(self, layer: str) -> Tensor:
         """Λ∘F (..., B, n, m)."""
+
+
+Fast = FastWeights | DistinctPairs
+"""A network's fast weights, in any of their forms."""
 
 
 class DenseFastWeights:
@@ -85,6 +90,14 @@ class TraceFastWeights(DenseFastWeights):
         return self._in_use[layer]
 
 
+def gather(
+    traces: Mapping[str, Tensor], changes: Mapping[str, Outer | Tensor], gain: Tensor, decay: Tensor
+) -> dict[str, Tensor]:
+    """Eligibility traces (1 − decay) E + gain · change of each layer; both are (..., B) or less."""
+    keep, gain = (1 - decay)[..., None, None], gain[..., None, None]
+    return {name: keep * traces[name] + gain * dense(change) for name, change in changes.items()}
+
+
 def dense(change: Outer | Tensor) -> Tensor:
     """A change as a matrix (..., n, m)."""
     return change.dense() if isinstance(change, Outer) else change
@@ -94,3 +107,16 @@ def _plasticity(layer: PlasticLinear) -> Tensor:
     """Λ, with a dimension for the episodes: (..., 1, n, m)."""
     assert layer.plasticity is not None
     return layer.plasticity.unsqueeze(-3)
+
+
+def weight_in_use(layer: PlasticLinear, fast: Fast, name: str) -> Tensor:
+    """W + Λ∘F."""
+    return layer.weight.unsqueeze(-3) + fast.matrix(name)
+
+
+def apply_layer(name: str, layer: PlasticLinear, fast: Fast | None, pre: Tensor) -> Tensor:
+    """The product pre (W + Λ∘F)."""
+    if isinstance(fast, DistinctPairs):
+        return fast.multiply(name, pre)
+    slow = pre @ layer.weight
+    return slow if fast is None else fast.read(name, pre, slow)

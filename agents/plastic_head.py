@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from agents.agent import State
-from agents.fast_network import FastWeightNetwork, apply_layer
-from agents.fast_weights import DenseFastWeights
+from agents.fast_network import FastWeightNetwork
+from agents.fast_weights import DenseFastWeights, apply_layer
 from agents.layers import PlasticLinear
 from agents.options import PlasticHeadOptions
 from agents.rules import Rule

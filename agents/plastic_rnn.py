@@ -9,7 +9,8 @@ from torch import Tensor
 
 from agents.agent import State
 from agents.distinct_pairs import DistinctPairs
-from agents.fast_network import FastWeightNetwork, apply_layer
+from agents.fast_network import FastWeightNetwork
+from agents.fast_weights import apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import PlasticRNNOptions
 from agents.rules import Rule

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from agents.agent import State
 from agents.cells import CELLS, Activation, Cell, rectify_back
-from agents.fast_network import Fast, FastWeightNetwork, apply_layer
+from agents.fast_network import FastWeightNetwork
+from agents.fast_weights import Fast, apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import NetworkOptions
 from agents.rules import Rule

@@ -31,6 +31,8 @@ MODULATIONS: list[dict[str, Any]] = [
     {"modulation": "sigmoid", "fan_out": True},
     {"modulation": "tanh", "decay": 0.0},
     {"modulation": "linear", "fan_out": True, "decay": 0.0},
+    {"modulation": "sigmoid", "retroactive": True},
+    {"modulation": "tanh", "retroactive": True, "decay": 0.0},
 ]
 CASES = [
     (rule, {**inputs, **modulation})
@@ -81,7 +83,8 @@ def live(agent: FastWeightNetwork, inputs: Tensor, chunk: int | None, state: Any
     batch = inputs.shape[1]
     state = agent.initial_state((batch,)) if state is None else state
     if chunk is not None:
-        state["fast"] = DistinctPairs(agent.layers(), batch, chunk)
+        traces = state.pop("eligibility", None) is not None
+        state["fast"] = DistinctPairs(agent.layers(), batch, chunk, traces=traces)
     outputs = []
     for observation in inputs:
         output, state = agent.live(observation, state)
@@ -103,10 +106,13 @@ def assert_same(agent: FastWeightNetwork, shown: Tensor, chunk: int, *, of: str)
         fast = state["fast"][next(iter(agent.layers()))]
         loss = spread(outputs[-1] if of == "last" else outputs)
         loss = loss + spread(fast) if of == "trace" else loss
+        traces = state.get("eligibility", {})
+        for trace in traces.values() if of == "trace" else ():
+            loss = loss + spread(trace.square())
         asked = [*agent.parameters(), inputs]
         zeros = [torch.zeros_like(value) for value in asked]  # autograd need not know which gradients are zero
         given = torch.autograd.grad(loss, asked, allow_unused=True)
-        found.append((outputs, fast, *(zero if x is None else x for x, zero in zip(given, zeros, strict=True))))
+        found.append((outputs, fast, traces, *(zero if x is None else x for x, zero in zip(given, zeros, strict=True))))
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
 
 
@@ -152,7 +158,8 @@ def test_a_rollout_keeps_pairs_where_that_is_cheaper_and_comes_to_the_same() -> 
         ({"hidden": 300}, True),
         ({"hidden": 60}, False),
         ({"hidden": 300, "modulation": "sigmoid", "fan_out": True}, True),
-        ({"hidden": 300, "modulation": "sigmoid", "retroactive": True}, False),
+        ({"hidden": 300, "modulation": "sigmoid", "retroactive": True}, True),
+        ({"hidden": 300, "modulation": "sigmoid", "retroactive": True, "fan_out": True}, False),
     ],
 )
 def test_large_networks_keep_pairs(options: dict[str, Any], kept: bool) -> None:
