@@ -28,7 +28,7 @@ def maze(settings: ClaimSettings) -> Finding:
 
     All learn by advantage actor-critic from whole episodes of `GridMaze`, with the same learning rate. Fast weights add
     up without bounds, as is the default of the authors' program. Quick: 7 × 7 cells, 100 steps, 24,000 episodes, 3
-    seeds, one kind of modulation. Full: 9 × 9 cells, 200 steps, 60,000 episodes, 3 seeds, and `TargetDiscovery`
+    seeds, one kind of modulation. Full: 9 × 9 cells, 200 steps, 40,000 episodes, 3 seeds, and `TargetDiscovery`
     likewise. Budgets were chosen after first runs of one seed of the networks with and without plasticity.
 
     It holds if on every task each plastic network earns more at the end than the one without plasticity, by more than
@@ -63,8 +63,8 @@ def contests(full: bool) -> dict[str, Contest]:
     if not full:
         return {"maze 7×7": contest(make_task("GridMaze,size=7,length=100"), 24_000, [SIMPLE], bound=50)}
     return {
-        "maze 9×9": contest(make_task("GridMaze"), 60_000, list(MODULATED), bound=100),
-        "target discovery": contest(make_task("TargetDiscovery"), 60_000, list(MODULATED), bound=0.75),
+        "maze 9×9": contest(make_task("GridMaze"), 40_000, list(MODULATED), bound=100),
+        "target discovery": contest(make_task("TargetDiscovery"), 40_000, list(MODULATED), bound=0.75),
     }
 
 
