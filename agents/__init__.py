@@ -7,6 +7,7 @@ from agents.front_ends import FRONT_ENDS
 from agents.networks import NETWORKS
 from agents.rollout import Rollout, rollout
 from agents.rules import RULES, LowRank, Outer, Rule, Signals
+from agents.species import Species
 
 __all__ = [
     "CELLS",
@@ -19,6 +20,7 @@ __all__ = [
     "Rollout",
     "Rule",
     "Signals",
+    "Species",
     "State",
     "load",
     "make",

@@ -20,7 +20,7 @@ class ClosedLoop:
     Args:
         task: The task.
         world: Its state.
-        first: The first observation (B, D).
+        first: The first observation (B, D), or (P, B, D) where individuals begin apart.
         batch_shape: (B,) or (P, B).
         sums: Whether to keep sums over what is observed.
         act: How agents act; None for `Task.action` of their outputs.
@@ -33,7 +33,7 @@ class ClosedLoop:
         self.alive = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
         self.outcomes: list[Outcome] = []
         self.steps = torch.zeros_like(self.alive, dtype=torch.int64)
-        self.seen = Moments.of(first[:0], self.alive[..., :0]) if sums else None
+        self.seen = Moments.of(first[..., :0, :], self.alive[..., :0]) if sums else None
 
     def act(self, output: Tensor, state: State) -> None:
         """Take a step by the agents' outputs (..., B, K) and new state; episodes that have ended get nothing more."""

@@ -15,6 +15,7 @@ from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
+from agents.species import Species
 from plastic_envs.checks import check_bool, check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import check_trusted, construct, format_spec, parse_spec
@@ -280,9 +281,12 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         if settings["format"] != FORMAT:
             raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")
         config = dict(settings["agent"])
-        for key in {"rule", "network", "cell", "front_end"} & config.keys():
-            check_trusted(folder / "agent.json", config[key], trust)
-        agent = make(**config)
+        members = [dict(member) for member in config.pop("species", [config])]
+        for member in members:
+            for key in {"rule", "network", "cell", "front_end"} & member.keys():
+                check_trusted(folder / "agent.json", member[key], trust)
+        made = [make(**member) for member in members]
+        agent = made[0] if len(made) == 1 else Species(made)
     except FileNotFoundError:
         raise UsageError(f"{folder}: there is no agent here (agent.json is missing)") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

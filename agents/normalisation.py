@@ -10,7 +10,10 @@ MIN_VARIANCE = 1e-2
 
 
 class Moments(NamedTuple):
-    """Sums over observations, float64: their number (), the sum (D,) and the sum of the squares (D,)."""
+    """Sums over observations, float64: their number (...), the sum (..., D) and the sum of the squares (..., D).
+
+    Those of a population are kept apart, so that what comes of them does not depend on who lived together.
+    """
 
     number: Tensor
     total: Tensor
@@ -18,11 +21,10 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, observations: Tensor, counts: Tensor) -> "Moments":
-        """Of those observations (..., D) that `counts` (...)."""
+        """Of those observations (..., B, D) that `counts` (..., B)."""
         mask = counts.double().expand_as(observations[..., 0] * counts)
         values = observations.double() * mask.unsqueeze(-1)
-        dims = tuple(range(mask.dim()))
-        return cls(mask.sum(), values.sum(dims), (values * observations).sum(dims))
+        return cls(mask.sum(-1), values.sum(-2), (values * observations).sum(-2))
 
     def plus(self, other: "Moments") -> "Moments":
         """Of both together."""
@@ -54,12 +56,14 @@ class RunningNormalisation(nn.Module):
     @torch.no_grad()
     def update(self, seen: Moments) -> None:
         """Count further observations in (Chan et al. 1983); nothing if they are not finite."""
-        if not seen.number or not (seen.total.isfinite() & seen.square.isfinite()).all():
+        number = seen.number.sum()
+        total, square = (part.reshape(-1, part.shape[-1]).sum(0) for part in (seen.total, seen.square))  # (D,)
+        if not number or not (total.isfinite() & square.isfinite()).all():
             return
-        mean = seen.total / seen.number
-        variance = (seen.square / seen.number - mean.square()).clamp(min=0)
-        share = seen.number / (self.count + seen.number)
+        mean = total / number
+        variance = (square / number - mean.square()).clamp(min=0)
+        share = number / (self.count + number)
         moved = mean - self.mean
         self.variance.copy_((1 - share) * self.variance + share * variance + share * (1 - share) * moved.square())
         self.mean.add_(share * moved)
-        self.count.add_(seen.number)
+        self.count.add_(number)

@@ -32,7 +32,8 @@ class Rollout:
         env_steps: Steps that all episodes of all individuals lasted, together.
         penalty: The rule's penalty on its coefficients, to be minimised beside the mean loss: (), a population's (P,).
         records: What was recorded, by name; time is the first dimension (after the population's).
-        seen: Sums over what was observed; None if the agent does not normalise observations.
+        seen: Sums over what was observed, in a closed loop for each individual apart; None if the agent does not
+            normalise observations.
         trace: What each step of a closed loop came to; None where the episodes were drawn beforehand.
         steps: How many steps each episode of a closed loop lasted (B,).
     """
@@ -113,12 +114,16 @@ def rollout(
     if isinstance(task, SupervisedTask) and episode is not None:
         loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
         env_steps = loss.numel() * task.horizon
-        seen = Moments.of(episode.inputs, episode.loss_mask.new_ones(())) if agent.normaliser is not None else None
+        seen = (
+            Moments.of(episode.inputs.flatten(0, 1), episode.loss_mask.new_ones(()))
+            if agent.normaliser is not None
+            else None
+        )
         return Rollout(outputs, loss, metric, episode, state, env_steps, penalty, records, seen)
     trace, steps, *sums = closed
     loss, metric = -trace.reward.sum(-2), task.score(trace).detach()
     env_steps = int(steps.expand(loss.shape).sum())
-    seen = Moments(*(part.sum(0) if mapped else part for part in sums)) if sums else None
+    seen = Moments(*sums) if sums else None
     return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace, steps)
 
 

@@ -1,17 +1,18 @@
 """Tasks × rules × searchers × seeds, on one budget and one set of evaluation episodes, in worker processes."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evolution import tables
+from evolution.actors import ray_running
 from evolution.checkpoint import write_atomically, writing
 from evolution.grid import Grid
 from evolution.locking import folder_lock
@@ -46,6 +47,7 @@ def compare(
     jobs: int | None = None,
     resume: bool = False,
     command: str = "",
+    ray_address: str | None = None,
 ) -> Experiment:
     """Run grids of tasks, rules, searchers and seeds, a folder each, and tell what came of them.
 
@@ -60,9 +62,11 @@ def compare(
         jobs: worker processes, one torch thread each; by default as many as there are cores.
         resume: skip finished runs, continue interrupted ones, try failed ones again. Runs may be added.
         command: what to print as the way to run it again.
+        ray_address: a cluster of Ray whose machines, which all see `out` under its name, do the runs; None for this
+            machine.
 
     Raises:
-        UsageError: a name, an option or a size is not allowed, or `out` holds something else.
+        UsageError: a name, an option or a size is not allowed, `out` holds something else, or there is no such cluster.
     """
     grids = [grids] if isinstance(grids, Grid) else list(grids)
     jobs = check_jobs(jobs)
@@ -71,7 +75,7 @@ def compare(
         check_new(Path(out), resume)
         index = _Index(Path(out), grids, planned, command)
         try:
-            _run_all(index, jobs)
+            _run_all(index, jobs, ray_address)
         finally:
             index.write()
             experiment = read_experiment(index.folder, trusted_code(planned))
@@ -196,15 +200,23 @@ class _Index:
         return read_run(self.folder / run.folder, self._entry(place, status))
 
 
-def _run_all(index: _Index, jobs: int) -> None:
-    """Run what is waiting; say how far it is."""
+def _run_all(index: _Index, jobs: int, ray_address: str | None) -> None:
+    """Run what is waiting, here or on a cluster; say how far it is."""
     places = index.waiting()
-    items = [(index.planned[place].settings, str(index.folder / index.planned[place].folder)) for place in places]
+    folder = index.folder.absolute()
+    items = [(index.planned[place].settings, str(folder / index.planned[place].folder)) for place in places]
     episodes = dict.fromkeys(range(len(places)), 0)
     total = sum(settings.budget for settings, _ in items)
     if not items:
         return
-    with Progress(total) as progress, closing(run_isolated(_train, items, min(jobs, len(items)))) as events:
+    with contextlib.ExitStack() as stack:
+        if ray_address is None:
+            run = run_isolated
+        else:
+            stack.enter_context(ray_running(jobs, ray_address))
+            from evolution.cluster import run_on_cluster as run
+        events = stack.enter_context(contextlib.closing(run(_train, items, min(jobs, len(items)))))
+        progress = stack.enter_context(Progress(total))
         for event in events:
             loss = None
             if event.payload is not None:

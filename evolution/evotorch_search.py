@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 
 from agents import Agent
-from evolution.evotorch_problem import EpisodesProblem  # before anything of evotorch: it keeps the import quiet
+from evolution.evotorch_problem import (
+    EpisodesProblem,
+    Lived,
+    MixedProblem,
+)  # before anything of evotorch: it keeps the import quiet
+from evolution.generation import told_of_generation, told_of_rule
 from evolution.searcher import Diverged, Searcher, check_options, with_parameters
-from plastic_envs.checks import check_float, check_int, check_memory
+from plastic_envs.checks import check_choice, check_float, check_int, check_memory
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import load_object
 from plastic_envs.task import Task
@@ -22,6 +27,9 @@ from evotorch.algorithms import CMAES, XNES, GeneticAlgorithm, SearchAlgorithm
 from evotorch.operators import GaussianMutation
 
 from evolution.object_state import capture, restore
+
+PROBLEMS = {"clones": EpisodesProblem, "mixed": MixedProblem}
+"""Who shares a world, and what evaluates them."""
 
 COVARIANCE_WARNING = 1000
 """Searched parameters above which a full covariance matrix is worth a warning."""
@@ -44,6 +52,9 @@ class EvoTorchSearcher(Searcher):
         budget: not used: no schedule depends on it.
         episodes: B, episodes that each individual lives through in a generation.
         stdev_init: initial standard deviation, of the search distribution or of the initial population.
+        worlds: who shares a world of many agents: "clones" of one individual, so that fitness is the group's, or
+            "mixed", individuals of the population by lot, each in `episodes` worlds of a generation, whose fitness is
+            their own.
         options: the algorithm's own keywords.
 
     Raises:
@@ -61,6 +72,7 @@ class EvoTorchSearcher(Searcher):
         budget: int | None = None,
         episodes: int = 16,
         stdev_init: float = 0.05,
+        worlds: str = "clones",
         **options: Any,
     ) -> None:
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
@@ -71,7 +83,8 @@ class EvoTorchSearcher(Searcher):
         if make in (CMAES, XNES) and not options.get("separable", False):
             check_covariance(name, self.n_searched, options.get("popsize", 1) if make is CMAES else 1)
         self._agent.requires_grad_(False)
-        self.problem = EpisodesProblem(
+        check_choice("worlds", worlds, PROBLEMS)
+        self.problem = PROBLEMS[worlds](
             task, self._agent, self.searched, episodes=episodes, spread=stdev_init, seed=seed
         )
         self.problem.ledger = self.ledger
@@ -97,24 +110,21 @@ class EvoTorchSearcher(Searcher):
             )
 
     def step(self) -> dict[str, float]:
-        """One generation: "loss" is the mean over its individuals with a finite loss, "best_loss" the least."""
+        """One generation: what `told_of_generation` tells of it, and the rule's coefficients at the centre."""
         self.problem.begin_generation()
         try:
             self.algorithm.step()
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise Diverged(f"{type(self.algorithm).__name__} after {self.episodes} episodes: {error}") from error
-        self.update_normalisation(*self.problem.seen)
-        losses = torch.cat(self.problem.losses)
-        finite = losses[losses.isfinite()]
-        if not len(finite) or not bool(self._genome().isfinite().all()):
+        lived, genomes = zip(*self.problem.lived, strict=True)
+        self.update_normalisation(*(each.seen for each in lived))
+        told = told_of_generation(Lived.joined(lived), torch.cat(genomes))
+        centre = self.genome()
+        if "loss" not in told or not bool(centre.isfinite().all()):
             raise Diverged(f"no individual with a finite loss, or no finite centre, after {self.episodes} episodes")
-        return {
-            "loss": float(finite.mean()),
-            "best_loss": float(finite.min()),
-            "nonfinite": float(len(losses) - len(finite)),
-        }
+        return told | told_of_rule(self.problem.genomes_to_parameters(centre))
 
-    def _genome(self) -> Tensor:
+    def genome(self) -> Tensor:
         """The point (n,) that the search stands at."""
         if self.algorithm.step_count == 0:
             return self.problem.initial
@@ -125,9 +135,13 @@ class EvoTorchSearcher(Searcher):
             genome = population.values[int(population.argbest())]
         return torch.as_tensor(genome).as_subclass(Tensor)
 
+    def spread_over(self, actors: int) -> None:
+        """Deal the individuals to so many actors of Ray, see `evolution.actors`."""
+        self.problem.spread_over(actors)
+
     def agent(self) -> Agent:
         """The agent at the centre of the search distribution, see the class."""
-        return with_parameters(self._agent, self.problem.genomes_to_parameters(self._genome()))
+        return with_parameters(self._agent, self.problem.genomes_to_parameters(self.genome()))
 
     def state_dict(self) -> dict[str, Any]:
         """What the algorithm holds, and the generators of the search and of the episodes."""

@@ -68,6 +68,7 @@ SEARCHERS = Registry(
                 "mutation_stdev": 0.02,
             },
         ),
+        "species": Row("evolution.species:SpeciesSearcher", "species of one world that evolve together (Potter 1994)"),
         # theta 0.5: (a) 0.338, (b) 0.876, as weak selection has hardly begun by then: a generation moves the mean by
         # theta × variance × slope. theta 0.1: 0.337, 0.877; popsize 32, episodes 2, theta 0.3: 0.349, 0.870; stdev_init
         # 0.3 makes networks explode, with losses that selection refuses. So theta 0.2 leaves room for losses up to 5.

@@ -18,6 +18,7 @@ from evolution.event_log import EventLog
 from evolution.history import HistoryRow, append_row, cut_rows, read_rows
 from evolution.results import RunResult
 from evolution.settings import RunSettings
+from evolution.steps import StepLog
 from plastic_envs.errors import UsageError
 
 __all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_result", "load_run", "read_json", "versions"]
@@ -25,7 +26,7 @@ __all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_result", "load_run", "r
 FORMAT = 1
 PACKAGES = ("plastic-envs", "torch", "numpy", "gymnasium", "scikit-learn", "evotorch", "ray", "stable-baselines3")
 AGENT_FILES = ("agent.json", "agent.safetensors")
-FILES = ("config.json", "history.csv", "checkpoint.pt", "result.json", *AGENT_FILES)
+FILES = ("config.json", "history.csv", "steps.csv", "checkpoint.pt", "result.json", *AGENT_FILES)
 FOLDERS = ("tensorboard", ".agent.tmp")
 
 
@@ -42,6 +43,7 @@ class RunFolder:
         self.history = self.path / "history.csv"
         self.checkpoint = self.path / "checkpoint.pt"
         self.result = self.path / "result.json"
+        self.steps = StepLog(self.path / "steps.csv")
         self.events = EventLog(self.path / "tensorboard")
 
     def prepare(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> None:

@@ -102,6 +102,14 @@ class Searcher(ABC):
     def agent(self) -> Agent:
         """A copy of the agent with the parameters the search stands at."""
 
+    def spread_over(self, actors: int) -> None:
+        """Deal the work of each step to so many actors of Ray, which has been started, with the same result.
+
+        Raises:
+            UsageError: the searcher has no population whose individuals could be dealt out.
+        """
+        raise UsageError(f"actors={actors}: {type(self).__name__} has no population that could be dealt to actors")
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next steps, as nested dicts and lists of tensors, numbers and strings."""
         state: dict[str, Any] = {"episodes": self.ledger.episodes, "env_steps": self.ledger.env_steps}

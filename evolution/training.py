@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from evolution.actors import spread_over
 from evolution.checkpoint import same_state
 from evolution.evaluation import Evaluation, evaluate
 from evolution.locking import folder_lock
@@ -29,6 +30,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    actors: int | None = None,
+    ray_address: str | None = None,
 ) -> RunResult:
     """Run a search and leave its agent, history and result in a folder.
 
@@ -42,6 +45,9 @@ def train(
         resume: go on with the run in `out`, or start it if there is none.
         overwrite: replace the run in `out`.
         progress: called after every step.
+        actors: how many processes of Ray share the individuals of each generation, with the same numbers; None for
+            none.
+        ray_address: the cluster that they are on, "auto" or "host:port"; None for this machine alone.
 
     Raises:
         UsageError: a setting is wrong; `out` holds something else, or another run; a file is damaged or cannot be
@@ -58,7 +64,7 @@ def train(
             result = run.folder.read_result()
             if result is not None and result.status != "interrupted":
                 return result
-            with contextlib.closing(run.folder.events):
+            with contextlib.closing(run.folder.events), spread_over(run.searcher, actors, ray_address):
                 return run.go()
     finally:
         torch.set_num_threads(threads)
@@ -115,6 +121,7 @@ class _Run:
             raise UsageError(
                 f"searcher {self.settings.searcher!r}: step must return {{'loss': …}} and count episodes in self.ledger"
             )
+        self.folder.steps.add(self.searcher.episodes, told)
         loss = told["loss"]
         self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
         episodes = self.searcher.episodes
@@ -154,7 +161,8 @@ class _Run:
         self.loss_sum, self.loss_count = 0.0, 0
 
     def commit(self) -> None:
-        """Write the checkpoint: from here the run goes on, whatever may happen."""
+        """Write what the steps told, and the checkpoint: from here the run goes on, whatever may happen."""
+        self.folder.steps.write()
         self.folder.save_checkpoint(
             self.state() | {"seconds": self.clock.seconds, "cpu_seconds": self.clock.cpu_seconds}
         )
@@ -164,6 +172,7 @@ class _Run:
         return {
             "searcher": self.searcher.state_dict(),
             "rows": len(self.rows),
+            "steps": self.folder.steps.written,
             "references": dict(self.references),
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
@@ -178,6 +187,7 @@ class _Run:
         saved = self.folder.load_checkpoint()
         if saved is None:
             self.folder.cut_history(0)
+            self.folder.steps.cut(0)
             return
         try:
             seconds, cpu_seconds = float(saved.pop("seconds")), float(saved.pop("cpu_seconds"))
@@ -185,6 +195,7 @@ class _Run:
             self.references = dict(saved["references"])
             self.loss_sum, self.loss_count = float(saved["loss_sum"]), int(saved["loss_count"])
             self.rows = self.folder.cut_history(saved["rows"])
+            self.folder.steps.cut(int(saved["steps"]))
             intact = same_state(self.state(), saved)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, UsageError):

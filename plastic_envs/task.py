@@ -163,6 +163,8 @@ class Task(ABC):
     metric_kind: Metric
     normalise_observations: bool = False
     """Whether agents made for the task normalise what they see, by the statistics of the search."""
+    agents_per_world: int = 1
+    """How many successive rows of a batch share a world."""
     policies: Mapping[str, Policy] = MappingProxyType({})
     """Ways to act in a closed loop, scored beside every result; "oracle" names what no agent is expected to beat."""
     has_targets: ClassVar[bool] = False

@@ -126,9 +126,8 @@ def test_a_population_lives_as_each_individual_alone(env_id, batched):
         ]
     torch.testing.assert_close(together.metric, torch.stack([lived.metric for lived in alone]), rtol=1e-4, atol=1e-4)
     assert together.env_steps == sum(lived.env_steps for lived in alone)
-    seen = alone[0].seen.plus(alone[1].seen).plus(alone[2].seen)
-    for mine, its in zip(together.seen, seen, strict=True):
-        torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-4)
+    for mine, *its in zip(together.seen, *(lived.seen for lived in alone), strict=True):
+        torch.testing.assert_close(mine, torch.stack(its), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("rule", "network"), [("none", None), ("hebbian", "plastic-rnn")])

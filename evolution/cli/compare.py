@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME", help="a ready comparison; other options replace parts of it")
     parser.add_argument("--out", metavar="DIR", help="folder of the comparison")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes side by side (number of cores)")
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="cluster of Ray that does the runs, N at a time (this machine)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the comparison in DIR")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
 
@@ -48,7 +51,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise UsageError("--out is missing: name a folder for the comparison")
-    experiment = compare(grids, args.out, jobs=args.jobs, resume=args.resume, command=_command(args))
+    experiment = compare(
+        grids,
+        args.out,
+        jobs=args.jobs,
+        resume=args.resume,
+        command=_command(args),
+        ray_address=args.ray_address,
+    )
     print(comparison_text(experiment), end="")
     if args.preset in HINTS:
         print(f"\n{HINTS[args.preset]}")

@@ -16,6 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    parser.add_argument("--actors", type=int, metavar="N", help="processes of Ray that share each generation")
+    parser.add_argument("--ray-address", metavar="HOST:PORT", help="cluster that they are on (started on this machine)")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
 
 
@@ -44,7 +46,15 @@ def run(args: argparse.Namespace) -> int:
         def tell(progress: RunProgress) -> None:
             bar.update(progress.episodes, progress.loss)
 
-        result = train(settings, args.out, resume=args.resume, overwrite=args.overwrite, progress=tell)
+        result = train(
+            settings,
+            args.out,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            progress=tell,
+            actors=args.actors,
+            ray_address=args.ray_address,
+        )
     if result.status == "interrupted":
         print(
             f"plastic-envs: interrupted after {counted(result.episodes, 'episode')}; go on with --resume",

@@ -1,0 +1,63 @@
+"""Ray: the processes, here or on other machines, that the individuals of a population are dealt to."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Generator
+
+from evolution.searcher import Searcher
+from plastic_envs.checks import check_int
+from plastic_envs.errors import MissingExtraError, UsageError
+
+
+@contextlib.contextmanager
+def ray_running(cpus: int, address: str | None = None) -> Generator[None]:
+    """Ray started on this machine with so many processes, or an existing cluster joined; left at the end.
+
+    Args:
+        cpus: How many processes work side by side, where Ray is started here.
+        address: Of a cluster, "auto" or "host:port" as in `ray.init`; None to start Ray here.
+
+    Raises:
+        UsageError: there is no such cluster, or Ray lost what it worked on for good.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what Ray does about a lost process is not for the user
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import ray
+    except ModuleNotFoundError:
+        raise MissingExtraError("running on Ray", "evolution") from None
+    here = {"num_cpus": cpus, "include_dashboard": False} if address is None else {"address": address}
+    try:
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **here)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(f"ray_address={address!r}: {' '.join(str(error).split())}") from None
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise UsageError(
+            f"Ray lost a process for good ({type(error).__name__}); what was saved is there: go on with --resume"
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def spread_over(searcher: Searcher, actors: int | None, address: str | None) -> Generator[None]:
+    """Let actors do the searcher's work while this lasts; None for none.
+
+    Raises:
+        UsageError: the searcher has no population to be dealt out, there is no such cluster, or an actor was lost.
+    """
+    if actors is None:
+        if address is not None:
+            raise UsageError(f"ray_address={address!r} says where actors work: give actors too")
+        yield
+        return
+    searcher.spread_over(check_int("actors", actors, low=1))
+    with ray_running(actors, address):
+        yield
