@@ -76,7 +76,10 @@ class SpeciesSearcher(Searcher):
             self.species.append(made)
 
     def step(self) -> dict[str, float]:
-        """One generation of each species among the others as they stand; "loss" is the mean over the species."""
+        """One generation of each species among the others as they stand; "loss" is the mean over the species.
+
+        What each told is there too, as "fitness_median.0" and so on.
+        """
         centres = self._centres()
         told: list[dict[str, float]] = []
         for own in self.species:
@@ -84,8 +87,8 @@ class SpeciesSearcher(Searcher):
             own.problem.others = centres
             told.append(own.step())
             self.ledger.count(own.episodes - before[0], env_steps=own.env_steps - before[1])
-        losses = {f"loss_{species}": each["loss"] for species, each in enumerate(told)}
-        return {"loss": sum(losses.values()) / len(losses), **losses}
+        apart = {f"{name}.{number}": value for number, each in enumerate(told) for name, value in each.items()}
+        return {"loss": sum(each["loss"] for each in told) / len(told), **apart}
 
     def _centres(self) -> dict[str, Tensor]:
         """All species' parameters, at their centres."""

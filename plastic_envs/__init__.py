@@ -14,9 +14,12 @@ from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Slice, Step, Task, Trace, layout
 from plastic_envs.tasks import TASKS, make_task
 from plastic_envs.vector_env import TaskVectorEnv
+from plastic_envs.world_task import WorldTask
+from plastic_envs.worlds import WORLDS
 
 __all__ = [
     "TASKS",
+    "WORLDS",
     "Episode",
     "ExternalTask",
     "MissingExtraError",
@@ -28,6 +31,7 @@ __all__ = [
     "TaskVectorEnv",
     "Trace",
     "UsageError",
+    "WorldTask",
     "layout",
     "make_task",
     "play",

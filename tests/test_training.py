@@ -26,7 +26,8 @@ def test_folder_holds_what_it_should(finished):
     folder, _, _ = finished
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "agent.json", "agent.safetensors", "checkpoint.pt", "config.json", "history.csv", "result.json", "steps.csv", "tensorboard",
+        "agent.json", "agent.safetensors", "checkpoint.pt", "config.json", "history.csv", "result.json", "steps.csv",
+        "tensorboard",
     }  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert RunSettings.from_json(config["settings"]) == settings()

@@ -7,6 +7,7 @@ from plastic_envs.errors import UsageError
 from plastic_envs.external import PREFIX, ExternalTask
 from plastic_envs.registry import Registry, Row, construct, parse_spec
 from plastic_envs.task import Task
+from plastic_envs.worlds import WORLDS
 
 TASKS = Registry(
     "task",
@@ -60,8 +61,8 @@ def make_task(spec: str, **options: Any) -> Task:
     """Make a task by name.
 
     Args:
-        spec: a name from `TASKS`, `module:Name` or `gym:id` for a Gymnasium environment, alone or with options:
-            `"SequenceReproduction,seq_length=5"`.
+        spec: a name from `TASKS` or `WORLDS`, `module:Name` or `gym:id` for a Gymnasium environment, alone or with
+            options: `"SequenceReproduction,seq_length=5"`.
         **options: keyword arguments of the task; they win over those in `spec`.
 
     Raises:
@@ -70,8 +71,8 @@ def make_task(spec: str, **options: Any) -> Task:
     name, spec_options = parse_spec(spec)
     if name.startswith(PREFIX):
         return ExternalTask(name.removeprefix(PREFIX), **{**spec_options, **options})
-    row = TASKS[name]
-    make = TASKS.load(name)
+    table = WORLDS if name in WORLDS else TASKS
+    row, make = table[name], table.load(name)
     options = {**row.options, **spec_options, **options}
     if not callable(make):
         raise UsageError(f"task {name!r} is a {type(make).__name__}, not a class or function that makes a task")
