@@ -11,6 +11,10 @@ NETWORKS = Registry(
         "plastic-rnn": Row(
             "agents.plastic_rnn:PlasticRNN", "recurrent network with one plastic matrix, modulated if asked (Miconi)"
         ),
+        "plastic-mlp": Row(
+            "agents.plastic_mlp:PlasticMLP",
+            "feedforward network with plastic layers, modulated if asked (three factors)",
+        ),
         "plastic-head": Row(
             "agents.plastic_head:PlasticHead", "one plastic layer that is told the label, for one-shot images (Miconi)"
         ),

@@ -122,6 +122,31 @@ class PlasticRNNOptions(PlasticityOptions):
 
 
 @dataclass(frozen=True)
+class PlasticMLPOptions(PlasticityOptions):
+    """Sizes and options of a `PlasticMLP`.
+
+    Attributes:
+        hidden: Units of each hidden layer.
+        hidden_layers: How many there are; 0 to see and act by one layer.
+        plasticity: Λ per "connection", or one number "shared" by a layer.
+        scale: Start of Λ: U(0, scale).
+    """
+
+    hidden: int = 16
+    hidden_layers: int = 1
+    plasticity: Sharing = "connection"
+    scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence."""
+        super().__post_init__()
+        check_int("hidden", self.hidden, low=1)
+        check_int("hidden_layers", self.hidden_layers, low=0)
+        check_choice("plasticity", self.plasticity, get_args(Sharing))
+        check_float("scale", self.scale, low=0)
+
+
+@dataclass(frozen=True)
 class PlasticHeadOptions(PlasticityOptions):
     """Options of a `PlasticHead`; the defaults are the paper's.
 

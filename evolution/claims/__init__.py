@@ -76,6 +76,10 @@ CLAIMS = Registry(
             "evolution.claims.random_feedback:random_feedback",
             "a pool of local terms makes up for random feedback (Shervani-Tabar and Rosenbaum)",
         ),
+        "14": Row(
+            "evolution.claims.foraging:foraging",
+            "learning rules evolve, without gradients, among many agents (Rosenbaum)",
+        ),
         "15": Row(
             "evolution.claims.pattern_memory:pattern_memory",
             "plastic networks store and complete patterns, where others hardly learn to (Miconi)",

@@ -68,7 +68,7 @@ class Foraging(WorldTask):
     `Discrete(5)`: 0 stay, 1 up, 2 down, 3 left, 4 right.
 
     ## Rewards
-    The change of energy: 1 for food that feeds, −1 for poison. The metric is the total.
+    The change of energy: 1 for food that feeds, −`poison` for food that poisons. The metric is the total.
 
     ## Policies
     `random` takes every action equally often. `fixed` walks to the nearest food of the kinds in the first half,
@@ -76,7 +76,7 @@ class Foraging(WorldTask):
 
     ## Arguments
     * `size` (16; from 5), `n_agents` (8), `length` (200), `n_kinds` (2; from 2 to 6), `density` (0.1; of each kind),
-      `fixed_meaning` (false), `reversal` (false), `walls` (0): see above.
+      `poison` (1), `fixed_meaning` (false), `reversal` (false), `walls` (0): see above.
     """
 
     output_size = len(MOVES)
@@ -90,6 +90,7 @@ class Foraging(WorldTask):
         length: int = 200,
         n_kinds: int = 2,
         density: float = 0.1,
+        poison: float = 1.0,
         fixed_meaning: bool = False,
         reversal: bool = False,
         walls: float = 0.0,
@@ -99,6 +100,7 @@ class Foraging(WorldTask):
         self.horizon = check_int("length", length, 1)
         self.n_kinds = check_int("n_kinds", n_kinds, 2, len(COLORS))
         self.density = check_float("density", density, 0.0, 1.0)
+        self.poison = check_float("poison", poison, 0.0)
         self.pieces = max(1, round(density * self.cells))  # of each kind
         self.fixed_meaning = check_bool("fixed_meaning", fixed_meaning)
         self.reversal = check_bool("reversal", reversal)
@@ -109,7 +111,7 @@ class Foraging(WorldTask):
                 f"density={density} and walls={walls} leave {max(0, empty)} cells empty, which is too few for "
                 f"n_agents={n_agents} and for food to grow back: take less of something"
             )
-        self.observation_bound = float(max(1, n_agents))
+        self.observation_bound = max(1.0, self.poison, float(n_agents))
         kinds = [f"food {kind}" for kind in range(1, n_kinds + 1)] + ["walls"] * bool(self.walls)
         views: dict[str, int | tuple[int, ...]] = dict.fromkeys([*kinds, "others"], (VIEW, VIEW))
         self.slices: Mapping[str, Slice] = layout(views | {"reward": 1, "action": len(MOVES)})
@@ -133,7 +135,7 @@ class Foraging(WorldTask):
         ranks = torch.rand(worlds, self.n_kinds, generator=generator, device=device).argsort(1)
         if self.fixed_meaning:
             ranks = torch.arange(self.n_kinds, device=device).expand(worlds, -1)
-        feeds = torch.where(ranks < self.n_kinds // 2, 1.0, -1.0)
+        feeds = torch.where(ranks < self.n_kinds // 2, 1.0, -self.poison)
         value = torch.cat([feeds.new_zeros(worlds, 1), feeds], 1)
         # the number of the agent keeps lots apart
         lot = torch.randint(2**30 // n, (length, worlds, n), generator=generator, device=device, dtype=torch.int32)
@@ -182,7 +184,8 @@ class Foraging(WorldTask):
         if not self.reversal:
             return value
         later = torch.as_tensor(time >= self.horizon // 2, device=value.device)
-        return torch.where(later.unsqueeze(-1), -value, value)
+        nothing, kinds = value.tensor_split((1,), 1)
+        return torch.cat([nothing, torch.where(later.unsqueeze(-1), 1 - self.poison - kinds, kinds)], 1)
 
     def _grow(self, food: Tensor, eats: Tensor, places: Places, time: int | Tensor) -> Tensor:
         """The cell (..., W, N) on which what each agent eats grows back; the one behind the last if it eats nothing."""
