@@ -14,6 +14,7 @@ from plastic_envs.checks import check_int
 from plastic_envs.policies import policy_scores
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task, check_task
+from plastic_envs.world_task import WorldTask
 
 CHUNK = 128
 """Episodes lived through at once, which bounds the memory of an evaluation."""
@@ -69,28 +70,33 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
         references: whether to score the reference predictors or policies too.
 
     Raises:
-        UsageError: `episodes` is not a positive integer, or agent and task do not fit.
+        UsageError: `episodes` is not a positive integer or fills no whole worlds, or agent and task do not fit.
     """
     check_int("episodes", episodes, low=1)
     check_int("seed", seed, low=0)
     task = check_task(task).held_out()
+    if isinstance(task, WorldTask):
+        task.worlds(episodes)  # refuses what does not fill them, before anything is done
     agent = copy.deepcopy(agent).eval()
     generator = make_generator(seed, "evaluation")
     scores: list[Tensor] = []
     losses: list[Tensor] = []
     others: dict[str, list[Tensor]] = {}
-    for start in range(0, episodes, CHUNK):
-        size, before = min(CHUNK, episodes - start), generator.clone_state()
+    together = task.agents_per_world
+    chunk = max(together, CHUNK // together * together)
+    for start in range(0, episodes, chunk):
+        size, before = min(chunk, episodes - start), generator.clone_state()
         lived = rollout(agent, task, size, generator)
         scores.append(lived.metric)
         losses.append(lived.loss)
         for name, values in (reference_scores(task, lived.episode, size, before) if references else {}).items():
             others.setdefault(name, []).append(values)
     metrics = torch.cat(scores)
-    enough = episodes > 1 and bool(metrics.isfinite().all())
+    apart = metrics.view(-1, together).mean(1)  # agents of one world do not fare independently of each other
+    enough = len(apart) > 1 and bool(metrics.isfinite().all())
     return Evaluation(
         metric=float(metrics.mean()),
-        interval=bootstrap_interval(metrics.numpy()) if enough else (float("nan"), float("nan")),
+        interval=bootstrap_interval(apart.numpy()) if enough else (float("nan"), float("nan")),
         scores=metrics,
         loss=float(torch.cat(losses).mean()),
         references={name: float(torch.cat(values).mean()) for name, values in others.items()},

@@ -37,10 +37,10 @@ __all__ = [
     "play",
 ]
 
-for _name in TASKS:
+for _name in (*TASKS, *WORLDS):
     gymnasium.register(
         id=f"plastic_envs/{_name}-v0",
         entry_point="plastic_envs.env:TaskEnv",
         vector_entry_point="plastic_envs.vector_env:TaskVectorEnv",
-        kwargs={"task": _name},
+        kwargs={"task": "OneAgent", "world": _name} if _name in WORLDS else {"task": _name},
     )

@@ -49,6 +49,11 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     def __init__(self, task: Task | str, *, render_mode: str | None = None, **options: Any) -> None:
         self.task = resolve_task(task, options)
+        if self.task.agents_per_world > 1:
+            raise UsageError(
+                f"{type(self.task).__name__} is a world of many agents: OneAgent is one of them among others, and "
+                "plastic_envs.parallel_env has all"
+            )
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
         self._action_shape = self.task.action_shape

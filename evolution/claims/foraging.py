@@ -49,11 +49,12 @@ def foraging(settings: ClaimSettings) -> Finding:
         {"meaning": name.removeprefix("meaning "), **row} for name in found for row in found[name].rows(tables[name])
     ]
     return Finding(
-        claim="In a world of many agents evolution finds a learning rule by which agents learn in life what feeds them.",
+        claim="In a world of many agents evolution finds a rule by which they learn in life what feeds them.",
         source="R. Rosenbaum: evolve learning rules, without gradients, in multi-agent environments",
         holds=found[DRAWN].wins(tables[DRAWN], PLASTIC) and rises and gone,
-        verdict=f"{DRAWN}: {found[DRAWN].verdict(tables[DRAWN])}, and earns {gains.mean:.3g} ± {gains.half_width or 0:.2g} "
-        f"more a step in the second half of life than in its first tenth; {FIXED}: {found[FIXED].verdict(tables[FIXED])}",
+        verdict=f"{DRAWN}: {found[DRAWN].verdict(tables[DRAWN])}, and earns {gains.mean:.3g} ± "
+        f"{gains.half_width or 0:.2g} more a step in the second half of life than in its first tenth; "
+        f"{FIXED}: {found[FIXED].verdict(tables[FIXED])}",
         figures=figures,
         draw=partial(_draw, found, tables, ages),
         size=(15.0, 4.5),

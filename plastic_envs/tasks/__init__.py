@@ -53,6 +53,10 @@ TASKS = Registry(
             "plastic_envs.tasks.target_discovery:TargetDiscovery",
             "find out by trial and error which cue is the target",
         ),
+        "OneAgent": Row(
+            "plastic_envs.one_agent:OneAgent",
+            "live in a world of many agents, whose others follow a policy",
+        ),
     },
 )
 

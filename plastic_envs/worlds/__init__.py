@@ -8,5 +8,8 @@ WORLDS = Registry(
         "Foraging": Row(
             "plastic_envs.worlds.foraging:Foraging", "find out which food feeds, among others who eat it too"
         ),
+        "RepeatedGame": Row(
+            "plastic_envs.worlds.repeated_game:RepeatedGame", "find a convention with one's neighbours, or cooperate"
+        ),
     },
 )

@@ -227,27 +227,28 @@ class Foraging(WorldTask):
         """The fixed policy: the kinds of the first half are food, the others are not."""
         kinds = torch.arange(self.n_kinds + 1, device=observation.device)
         liked = (kinds > 0) & (kinds <= self.n_kinds // 2)
-        return self._walk(state, liked.expand(len(state.value), -1), generator), None
+        return self._walk(state, liked.expand(*state.food.shape[:-1], -1), generator), None
 
     def prefer_food(
         self, observation: Tensor, memory: None, state: ForagingState, generator: torch.Generator
     ) -> tuple[Tensor, None]:
         """The oracle: it knows what feeds at present."""
-        return self._walk(state, self._worth(state.value, state.time) > 0, generator), None
+        liked = self._worth(state.value, state.time) > 0
+        return self._walk(state, liked.expand(*state.food.shape[:-1], -1), generator), None
 
     def _walk(self, state: ForagingState, liked: Tensor, generator: torch.Generator) -> Tensor:
-        """First steps (B,) of shortest ways to food that is liked (W, 1 + kinds), past all other food.
+        """First steps (..., B) of shortest ways to food that is liked (..., W, 1 + kinds), past all other food.
 
         Of several a lot decides, so that agents in one cell do not go on side by side.
         """
         lies = state.food[..., :-1].long()
-        liked = torch.cat([liked, liked.new_zeros(len(liked), 1)], 1).gather(-1, lies)  # (W, cells)
+        liked = torch.cat([liked, torch.zeros_like(liked[..., :1])], -1).gather(-1, lies)  # (..., W, cells)
         blocked = (lies > 0) & ~liked
         neighbours = self.neighbours.to(lies.device).view(self.cells, len(MOVES))
         way = torch.where(liked, 0.0, FAR)
         for _ in range(2 * self.size):
-            way = torch.minimum(way, 1 + way[:, neighbours].amin(-1)).masked_fill(blocked, 2 * FAR)
-        aims = neighbours[state.position]  # (W, N, 5)
+            way = torch.minimum(way, 1 + way[..., neighbours].amin(-1)).masked_fill(blocked, 2 * FAR)
+        aims = neighbours[state.position]  # (..., W, N, 5)
         cost = way.gather(-1, aims.flatten(-2)).view(aims.shape)
         cost[..., 0] = FAR  # where it stays it comes no nearer
         cost += 0.5 * torch.rand(cost.shape, generator=generator, device=cost.device)

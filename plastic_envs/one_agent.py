@@ -1,0 +1,100 @@
+"""One agent of a world whose others follow a policy: a task like any other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from plastic_envs.checks import check_choice
+from plastic_envs.errors import UsageError
+from plastic_envs.task import Metric, Policy, Slice, Step, Task, replace_rows
+from plastic_envs.world_task import WorldTask
+
+
+class OneAgentState(NamedTuple):
+    """Where B worlds stand, and what the others know."""
+
+    world: Any
+    observation: Tensor  # (..., B N, D) what all agents see
+    memory: Any  # of the others' policy
+    chance: Tensor  # state of the generator of what the others leave to chance
+
+
+class OneAgent(Task):
+    """The first agent of a world, among others who follow a policy.
+
+    ## Description
+    All is as in the world: what it sees, does and is paid. The episodes are those of the world's first agents.
+
+    ## Arguments
+    * `world` ("Foraging"): a `WorldTask`, or what `make_task` takes.
+    * `others` ("random"): the name of one of the world's policies, or a policy, see `plastic_envs.task.Policy`.
+    """
+
+    action_kind: Literal["box", "discrete"]
+    metric_kind: Metric
+
+    def __init__(self, world: WorldTask | str = "Foraging", others: Policy | str = "random") -> None:
+        from plastic_envs.tasks import make_task  # which has a row for this task
+
+        found = make_task(world) if isinstance(world, str) else world
+        if not isinstance(found, WorldTask):
+            raise UsageError(f"world={world!r} is no world of many agents")
+        if isinstance(others, str):
+            check_choice("others", others, found.policies)
+        self.world, self._n = found, found.agents_per_world
+        self._others = found.policies[others] if isinstance(others, str) else others
+        self.horizon, self.output_size, self.action_kind = found.horizon, found.output_size, found.action_kind
+        self.slices: Mapping[str, Slice] = found.slices
+        self.metric_kind, self.observation_bound = found.metric_kind, found.observation_bound
+        self.action_bound = found.action_bound
+        self.policies = {name: self._alone(policy) for name, policy in found.policies.items()}
+
+    def _alone(self, policy: Policy) -> Policy:
+        """A policy of the world for its first agents."""
+
+        def act(
+            observation: Tensor, memory: Any, state: OneAgentState, generator: torch.Generator
+        ) -> tuple[Tensor, Any]:
+            action, memory = policy(state.observation, memory, state.world, generator)
+            return action[:: self._n], memory
+
+        return act
+
+    def reset(self, batch_size: int, generator: torch.Generator) -> tuple[OneAgentState, Tensor]:
+        """Draw worlds, and the seed of what others leave to chance; the first agents' observations (B, D)."""
+        world, observation = self.world.reset(batch_size * self._n, generator)
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        chance = torch.Generator(generator.device).manual_seed(seed).get_state()
+        return OneAgentState(world, observation, None, chance), observation[:: self._n]
+
+    def step(self, state: OneAgentState, action: Tensor) -> Step:
+        """Let the first agents do what they do (..., B) or (..., B, K), and the others what they are told."""
+        dims = action.dim() - len(self.action_shape)
+        observation = state.observation.expand(*action.shape[: dims - 1], -1, -1)
+        generator = torch.Generator(action.device)
+        generator.set_state(state.chance)
+        others, memory = self._others(observation, state.memory, state.world, generator)
+        apart = others.view(*action.shape[:dims], self._n, *self.action_shape)  # (..., B, N) or (..., B, N, K)
+        rest = apart.narrow(dims, 1, self._n - 1)
+        step = self.world.step(state.world, torch.cat([action.unsqueeze(dims), rest], dims).flatten(dims - 1, dims))
+        new = OneAgentState(step.state, step.observation, memory, generator.get_state())
+        outcome = (part[..., :: self._n] for part in (step.reward, step.terminated, step.metric, step.metric_mask))
+        return Step(new, step.observation[..., :: self._n, :], *outcome)
+
+    def replace(self, state: OneAgentState, mask: Tensor, fresh: OneAgentState) -> OneAgentState:
+        """The state with the worlds of `mask` (B,) replaced by those of the state `fresh`, in order.
+
+        Raises:
+            UsageError: the others remember something: then all worlds must begin together.
+        """
+        if state.memory is not None:
+            raise UsageError("the others' policy remembers: begin all worlds at once")
+        rows = mask.repeat_interleave(self._n)
+        world = self.world.replace(state.world, rows, fresh.world)
+        return state._replace(world=world, observation=replace_rows(state.observation, rows, fresh.observation))
+
+    def draw(self, figure: Any, state: OneAgentState, index: int, actions: Sequence[Tensor]) -> None:
+        """Draw the world."""
+        self.world.draw(figure, state.world, index * self._n, actions)
