@@ -129,13 +129,13 @@ class PlasticMLPOptions(PlasticityOptions):
         hidden: Units of each hidden layer.
         hidden_layers: How many there are; 0 to see and act by one layer.
         plasticity: Λ per "connection", or one number "shared" by a layer.
-        scale: Start of Λ: U(0, scale).
+        scale: Start of Λ.
     """
 
     hidden: int = 16
     hidden_layers: int = 1
     plasticity: Sharing = "connection"
-    scale: float = 0.01
+    scale: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in one sentence."""

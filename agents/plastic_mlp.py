@@ -53,7 +53,7 @@ class PlasticMLP(FastWeightNetwork):
         for number, (inputs, outputs) in enumerate(shapes, 1):
             shape = (1, 1) if options.plasticity == "shared" else (inputs, outputs)
             weight = (2 * torch.rand(inputs, outputs, generator=generator) - 1) / math.sqrt(inputs)
-            plasticity = torch.rand(shape, generator=generator) * options.scale if self.plastic else None
+            plasticity = torch.full(shape, options.scale) if self.plastic else None
             made[f"layer{number}"] = PlasticLinear(weight, plasticity)
         self.stack = nn.ModuleDict(made)
         self.biases = nn.ParameterList([torch.zeros(outputs) for _, outputs in shapes])

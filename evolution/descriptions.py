@@ -27,9 +27,12 @@ from plastic_envs.external import PREFIX, ExternalTask
 from plastic_envs.registry import Registry, load_object, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.tasks import TASKS, make_task
+from plastic_envs.world_task import WorldTask
+from plastic_envs.worlds import WORLDS
 
 REGISTRIES: Mapping[str, Registry] = {
     "tasks": TASKS,
+    "worlds": WORLDS,
     "data sets": DATA,
     "rules": RULES,
     "networks": NETWORKS,
@@ -47,7 +50,15 @@ TOLD: Mapping[str, set[str]] = {
 }
 """Arguments that no spec gives, by kind: others do, or a command has options of its own for them, as for `seed`."""
 
-_BASES = {"task": Task, "rule": Rule, "network": Agent, "searcher": Searcher, "cell": Cell, "front end": nn.Module}
+_BASES = {
+    "world": WorldTask,
+    "task": Task,
+    "rule": Rule,
+    "network": Agent,
+    "searcher": Searcher,
+    "cell": Cell,
+    "front end": nn.Module,
+}
 _WIDTH = 100
 
 

@@ -76,7 +76,9 @@ class OneAgent(Task):
         generator = torch.Generator(action.device)
         generator.set_state(state.chance)
         others, memory = self._others(observation, state.memory, state.world, generator)
-        apart = others.view(*action.shape[:dims], self._n, *self.action_shape)  # (..., B, N) or (..., B, N, K)
+        # a policy that looks at the state alone may act once for all individuals
+        others = others.expand(*observation.shape[:-1], *self.action_shape)
+        apart = others.reshape(*action.shape[:dims], self._n, *self.action_shape)  # (..., B, N) or (..., B, N, K)
         rest = apart.narrow(dims, 1, self._n - 1)
         step = self.world.step(state.world, torch.cat([action.unsqueeze(dims), rest], dims).flatten(dims - 1, dims))
         new = OneAgentState(step.state, step.observation, memory, generator.get_state())
