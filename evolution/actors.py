@@ -60,4 +60,9 @@ def spread_over(searcher: Searcher, actors: int | None, address: str | None) -> 
         return
     searcher.spread_over(check_int("actors", actors, low=1))
     with ray_running(actors, address):
+        import ray
+
+        cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+        if cpus < actors:
+            raise UsageError(f"actors={actors}: Ray has {cpus} CPUs, and each actor takes one")
         yield

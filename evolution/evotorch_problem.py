@@ -163,11 +163,11 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
         self.lived.append((lived, genomes))
         batch.set_evals(finite_fitness(-lived.losses - lived.penalty))
 
-    def spread_over(self, actors: int) -> None:
-        """Deal the individuals of every generation to so many actors of a Ray that has been started."""
+    def spread_over(self, actors: int, share: float = 1.0) -> None:
+        """Deal the individuals of every generation to so many actors of a Ray that runs, for a share of a CPU each."""
         self._num_actors = actors
         # an actor that dies is made again, and what it was at is done again: to the same end, as all is told by `live`
-        self._actor_config = {"max_restarts": -1, "max_task_retries": -1, "num_cpus": 1}
+        self._actor_config = {"max_restarts": -1, "max_task_retries": -1, "num_cpus": share}
 
     def _parallelize(self) -> None:
         """Make the actors once, each from this problem as it is.
@@ -219,7 +219,7 @@ class MixedProblem(EpisodesProblem):
             raise UsageError("worlds=mixed needs a network and a rule that take a whole population at once")
         super().__init__(task, agent, names, **arguments)
 
-    def spread_over(self, actors: int) -> None:
+    def spread_over(self, actors: int, share: float = 1.0) -> None:
         """Not possible.
 
         Raises:

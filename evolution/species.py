@@ -113,6 +113,6 @@ class SpeciesSearcher(Searcher):
             own.load_state_dict(saved)
 
     def spread_over(self, actors: int) -> None:
-        """Each species has so many."""
+        """Each species has so many, which work while those of the others have nothing to do."""
         for own in self.species:
-            own.spread_over(actors)
+            own.problem.spread_over(actors, share=1 / len(self.species))

@@ -14,6 +14,7 @@ from evolution import PRESETS, SEARCHERS, RunSettings, load_run
 from evolution.cli import COMMANDS, main
 from plastic_envs.data import DATA
 from plastic_envs.tasks import TASKS
+from plastic_envs.worlds import WORLDS
 from tests import in_process
 from tests.runs import TASK
 
@@ -52,7 +53,8 @@ def test_list(capsys):
     assert main(["list", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
     registries = {
-        "tasks": TASKS, "data sets": DATA, "rules": RULES, "networks": NETWORKS, "cells": CELLS, "searchers": SEARCHERS,
+        "tasks": TASKS, "worlds": WORLDS, "data sets": DATA,
+        "rules": RULES, "networks": NETWORKS, "cells": CELLS, "searchers": SEARCHERS,
         "front ends": FRONT_ENDS, "presets": PRESETS,
     }  # fmt: skip
     assert names["tasks"].pop("gym:id")
@@ -72,6 +74,7 @@ def test_list(capsys):
         ("pgpe", ["popsize = 64", "algorithm = PGPE"]),
         ("backprop", ["learning_rate = 0.001", "clip = 5.0", "schedule = null"]),
         ("digits", ["1,797"]),
+        ("Foraging", ["Foraging (world)", "poison = 1.0", "Observation Space"]),
     ],
 )
 def test_list_tells_all_about_a_name(name, told, capsys):
@@ -82,7 +85,7 @@ def test_list_tells_all_about_a_name(name, told, capsys):
 
 
 def test_every_name_can_be_described(capsys):
-    for registry in (TASKS, DATA, RULES, NETWORKS, CELLS, FRONT_ENDS, SEARCHERS):
+    for registry in (TASKS, WORLDS, DATA, RULES, NETWORKS, CELLS, FRONT_ENDS, SEARCHERS):
         for name in registry:
             assert main(["list", name]) == 0
             assert registry[name].summary in capsys.readouterr().out

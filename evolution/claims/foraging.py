@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PLASTIC, FEEDFORWARD, RECURRENT = "plastic", "without plasticity", "RNN without plasticity"
 DRAWN, FIXED = "meaning drawn", "meaning fixed"
-SEARCHER = "pgpe,popsize=128,episodes=8,stdev_init=0.1,center_learning_rate=0.2"
+SEARCHER = "pgpe,popsize=64,episodes=16,stdev_init=0.1,center_learning_rate=0.2"
 Table = Mapping[str, Sequence[Curve]]
 
 
@@ -32,7 +32,7 @@ def foraging(settings: ClaimSettings) -> Finding:
     from. Agents see and act by one layer; the plastic ones' changes by a Hebbian trace of what they saw and did, which
     a modulator read from what they observe gates: slow weights, modulator and rule evolve. Beside them the same layer
     without plasticity, and a recurrent network of 16 units with three times as many parameters. All agents of a world
-    are clones, and PGPE evolves each kind on the same number of lifetimes, 160,000. Quick: 2 seeds; full: 5.
+    are clones, and PGPE evolves each kind on the same number of lifetimes, 120,000. Quick: 2 seeds; full: 5.
     Searcher, budget and networks were chosen by runs of seeds 0, 2 and 3 on drawn meanings, which are not used again
     with another root seed than 0.
 
@@ -85,7 +85,7 @@ def contest(task: Task, full: bool) -> Contest:
         task,
         {name: Learner(partial(_make, task, *kind), SEARCHER) for name, kind in kinds.items()},
         ours=[PLASTIC],
-        budget=160_000,
+        budget=120_000,
         seeds=5 if full else 2,
         evals=5,
         eval_episodes=800,

@@ -54,10 +54,11 @@ class Foraging(WorldTask):
     ## Description
     A torus of `size` × `size` cells has food of `n_kinds` kinds on it, each at `density` of the cells, and `n_agents`
     agents on empty cells, all at random, and walls at a part `walls` of the cells, which may enclose some. For each
-    world half of the kinds (the smaller half if they are odd) are drawn that feed; all others poison. Food goes to the
-    agent that moves onto it, by a fair draw if several do, and as much of the same kind grows back on an empty cell at
-    random. Agents may share a cell. With `fixed_meaning` the first half of the kinds feeds in every world. With
-    `reversal` what feeds and what poisons change places at half time.
+    world half of the kinds (the smaller half if they are odd) are drawn that feed; all others poison. If the kinds are
+    even, every second world of a batch means the opposite of the one before it, so that batches are balanced. Food
+    goes to the agent that moves onto it, by a fair draw if several do, and as much of the same kind grows back on an
+    empty cell at random. Agents may share a cell. With `fixed_meaning` the first half of the kinds feeds in every
+    world. With `reversal` what feeds and what poisons change places at half time.
 
     ## Observation Space
     For each kind of food the 5 × 5 cells around the agent, row by row, 1 where it lies (`food 1` …); the number of
@@ -132,9 +133,7 @@ class Foraging(WorldTask):
         food = torch.zeros(worlds, self.cells + 1, dtype=torch.uint8, device=device)
         for kind, cells in enumerate([*foods, walls], 1):
             food.scatter_(1, cells, kind)
-        ranks = torch.rand(worlds, self.n_kinds, generator=generator, device=device).argsort(1)
-        if self.fixed_meaning:
-            ranks = torch.arange(self.n_kinds, device=device).expand(worlds, -1)
+        ranks = self._draw_ranks(worlds, generator)
         feeds = torch.where(ranks < self.n_kinds // 2, 1.0, -self.poison)
         value = torch.cat([feeds.new_zeros(worlds, 1), feeds], 1)
         # the number of the agent keeps lots apart
@@ -143,6 +142,16 @@ class Foraging(WorldTask):
         start, stride = torch.rand(2, length, worlds, 1, generator=generator, device=device)
         state = ForagingState(food, position, value, lot, Places(start, stride), 0)
         return state, self._look(food, position, torch.zeros(worlds, n, device=device), None)
+
+    def _draw_ranks(self, worlds: int, generator: torch.Generator) -> Tensor:
+        """Put the kinds in an order (W, kinds) in each world: those of the first half feed."""
+        if self.fixed_meaning:
+            return torch.arange(self.n_kinds, device=generator.device).expand(worlds, -1)
+        ranks = torch.rand((worlds + 1) // 2, self.n_kinds, generator=generator, device=generator.device).argsort(1)
+        second = self.n_kinds - 1 - ranks
+        if self.n_kinds % 2:
+            second = torch.rand(ranks.shape, generator=generator, device=generator.device).argsort(1)
+        return torch.stack([ranks, second], 1).flatten(0, 1)[:worlds]
 
     def step(self, state: ForagingState, action: Tensor) -> Step:
         """Move all agents, then let them eat: (..., B) numbers of `MOVES`."""

@@ -1,0 +1,205 @@
+"""Searches among many agents: clones, mixed populations, species; and the same by Ray's processes."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+import torch
+
+import agents
+from agents.species import Species
+from evolution import evaluate, make_searcher
+from evolution.actors import spread_over
+from evolution.checkpoint import same_state
+from evolution.evotorch_problem import Lived
+from evolution.generation import told_of_generation, told_of_rule
+from plastic_envs import UsageError, make_task
+from plastic_envs.seating import Seating
+
+WORLD = "Foraging,size=6,n_agents=4,length=12"
+SPECIES = "species,of=(snes,popsize=8,episodes=8)"
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return make_task(WORLD)
+
+
+@pytest.fixture(scope="module")
+def agent(task):
+    return agents.make_for(task, rule="additive-hebb,bound=none", network="plastic-mlp,hidden_layers=0", seed=1)
+
+
+def test_everyone_sits_once_in_every_meeting_and_all_is_as_in_the_worlds(task):
+    seating = Seating(task, 8)
+    state, first = seating.reset(3, generator())
+    _, seats, holders = state
+    assert torch.equal(seats.sort(0).values, torch.arange(24).view(3, 8).T)  # meeting b is rows 8 b to 8 b + 7
+    assert torch.equal(holders[seats.flatten()], torch.arange(24))
+    alone = generator()
+    torch.rand(3, 8, generator=alone)  # who sits where
+    expected, seen = task.reset(24, alone)
+    assert torch.equal(first, seen[seats])
+    for action in torch.randint(5, (task.horizon, 8, 3), generator=generator(1)):
+        step = seating.step(state, action)
+        by_row = torch.empty(24, dtype=torch.int64)
+        by_row[seats.flatten()] = action.flatten()
+        told = task.step(expected, by_row)
+        assert torch.equal(step.reward, told.reward[seats])
+        assert torch.equal(step.observation, told.observation[seats])
+        state, expected = step.state, told.state
+    assert not torch.equal(seats, Seating(task, 8).reset(3, generator(5))[0][1])
+
+
+def test_mixed_fitness_is_each_individuals_own(task, agent):
+    searcher = make_searcher("snes,popsize=8,episodes=5,worlds=mixed,stdev_init=0.5", task, agent)
+    searcher.step()
+    lived, genomes = searcher.problem.lived[0]
+    again = torch.Generator().manual_seed(searcher.problem.generation_seed)
+    parameters = searcher.problem.genomes_to_parameters(genomes)
+    whole = agents.rollout(agent, Seating(task, 8), 5, again, parameters=parameters)
+    torch.testing.assert_close(lived.losses, whole.loss.mean(1))
+    assert searcher.episodes == 40
+    assert searcher.env_steps == 40 * task.horizon
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("snes,popsize=6,episodes=4,worlds=mixed", "6 individuals cannot meet in worlds of 4"),
+        ("snes,popsize=8,episodes=6", "must be a multiple of 4, not 6"),
+        ("snes,worlds=apart", "worlds must be"),
+        ("species,number=3", "cannot be dealt evenly to number=3"),
+        ("species,of=backprop", "needs a task with targets"),
+    ],
+)
+def test_what_does_not_fit_a_world_is_one_sentence(spec, words, task, agent):
+    with pytest.raises(UsageError, match=words):
+        make_searcher(spec, task, agent).step()
+
+
+def test_mixed_worlds_need_many_agents():
+    task = make_task("GridMaze")
+    with pytest.raises(UsageError, match="this task's agents live alone"):
+        make_searcher("snes,worlds=mixed", task, agents.make_for(task, rule="none", hidden=4))
+
+
+def test_species_live_their_own_rows(task):
+    members = [agents.make_for(task, rule="hebbian", hidden=3, seed=seed) for seed in range(2)]
+    both = Species(members)
+    observation = torch.randn(6, task.observation_size, generator=generator())
+    state = both.initial_state((6,))
+    apart = [member.initial_state((3,)) for member in members]
+    for _ in range(3):
+        output, state = both.live(observation, state)
+        for number, member in enumerate(members):
+            expected, apart[number] = member.live(observation[number::2], apart[number])
+            assert torch.equal(output[number::2], expected)
+    with pytest.raises(UsageError, match="cannot be dealt evenly"):
+        both.initial_state((5,))
+    with pytest.raises(UsageError, match="two or more"):
+        Species(members[:1])
+
+
+def test_species_are_saved_and_loaded(task, tmp_path):
+    both = Species([agents.make_for(task, rule="hebbian", hidden=3, seed=seed) for seed in range(2)])
+    agents.save(both, tmp_path)
+    loaded = agents.load(tmp_path)
+    assert isinstance(loaded, Species)
+    assert evaluate(loaded, task, 40).metric == evaluate(both, task, 40).metric
+    assert "species 1" in loaded.rule.describe()
+
+
+def test_a_species_evolves_by_its_own_agents_among_the_others_centres(task, agent):
+    searcher = make_searcher(SPECIES, task, agent, seed=3)
+    before = dict(searcher.agent().named_parameters())
+    told = searcher.step()
+    assert told["loss"] == pytest.approx((told["loss.0"] + told["loss.1"]) / 2)
+    assert searcher.episodes == 2 * 8 * 8
+    for number, own in enumerate(searcher.species):
+        lived, genomes = own.problem.lived[0]
+        values = dict(own.problem.others) | own.problem.genomes_to_parameters(genomes[2])
+        other = f"members.{1 - number}.stack.layer1.weight"
+        assert torch.equal(values[other], before[other])
+        again = torch.Generator().manual_seed(own.problem.generation_seed)
+        alone = agents.rollout(own.problem.agent, task, 8, again, parameters=values)
+        torch.testing.assert_close(lived.losses[2], alone.loss[number::2].mean())
+    state = searcher.state_dict()
+    ahead = make_searcher(SPECIES, task, agent, seed=3)
+    ahead.load_state_dict(state)
+    assert searcher.step() == ahead.step()
+    assert same_state(dict(searcher.agent().named_parameters()), dict(ahead.agent().named_parameters()))
+
+
+def test_a_generation_is_told_in_numbers():
+    lived = Lived(torch.tensor([-1.0, -3.0, -2.0, torch.inf]), torch.zeros(4), torch.ones(4, 20) * 0.5, None, 0)
+    genomes = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
+    told = told_of_generation(lived, genomes)
+    assert [told[f"fitness_{name}"] for name in ("min", "q1", "median", "q3", "max")] == [1.0, 1.5, 2.0, 2.5, 3.0]
+    assert (told["loss"], told["best_loss"], told["nonfinite"], told["diversity"]) == (-2.0, -3.0, 1.0, 0.5)
+    assert [told[f"reward_age_{age}"] for age in range(1, 11)] == [0.5] * 10
+    assert told_of_generation(lived._replace(losses=torch.full((4,), torch.nan)), genomes) == {"nonfinite": 4.0}
+    rule = {"rule.eta": torch.tensor(0.25), "rule.codes": torch.tensor([1.0, 2.0]), "weight": torch.ones(3)}
+    assert told_of_rule(rule) == {"rule.eta": 0.25, "rule.codes.0": 1.0, "rule.codes.1": 2.0}
+    assert told_of_rule({"rule.table": torch.zeros(100)}) == {}
+
+
+def generations(spec, task, agent, actors, steps=3, during=None):
+    """What each generation told, and where the search ended."""
+    searcher = make_searcher(spec, task, agent, seed=2)
+    with spread_over(searcher, actors, None):
+        told = [searcher.step()]
+        if during:
+            threading.Thread(target=during).start()
+        told += [searcher.step() for _ in range(steps - 1)]
+    return told, [value for _, value in searcher.agent().named_parameters()]
+
+
+def test_actors_give_the_same_bits(task, agent):
+    normalised = make_task("gym:CartPole-v1,max_episode_steps=20")
+    cases = [
+        ("snes,popsize=9,episodes=4", task, agent),
+        ("snes,popsize=6,episodes=2", normalised, agents.make_for(normalised, rule="abcd", hidden=4)),
+        (SPECIES, task, agent),
+    ]
+    for spec, where, who in cases:
+        told, found = generations(spec, where, who, None)
+        again, same = generations(spec, where, who, 2)
+        assert told == again
+        assert all(map(torch.equal, found, same))
+
+
+def test_actors_are_refused_where_they_cannot_help(task, agent):
+    for spec, words in (("snes,worlds=mixed", "meet each other"), ("a2c,batch_size=4", "has no population")):
+        with (
+            pytest.raises(UsageError, match=f"actors=2: .*{words}"),
+            spread_over(make_searcher(spec, task, agent), 2, None),
+        ):
+            pass
+    searcher = make_searcher("snes", task, agent)
+    with pytest.raises(UsageError, match="give actors too"), spread_over(searcher, None, "auto"):
+        pass
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_killed_is_replaced_with_the_same_bits():
+    task = make_task("CueReward")
+    agent = agents.make_for(task, hidden=64)
+    spec = "pgpe,popsize=32,episodes=64"
+
+    def kill():
+        time.sleep(0.3)
+        found = subprocess.run(["pgrep", "-f", "ray::EvaluationActor"], capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+
+    told, found = generations(spec, task, agent, None, 8)
+    again, same = generations(spec, task, agent, 2, 8, during=kill)
+    assert told == again
+    assert all(map(torch.equal, found, same))
