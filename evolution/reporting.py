@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents import load
 from evolution import tables
 from evolution.checkpoint import write_atomically
 from evolution.progress import counted
@@ -16,6 +17,7 @@ from evolution.records import Experiment, read_experiment
 from evolution.summary import Summary
 from evolution.verdicts import METHOD, headline, verdicts
 from plastic_envs.errors import MissingExtraError
+from plastic_envs.supervised import SupervisedTask
 
 FIGURES = {
     "learning": (
@@ -26,6 +28,16 @@ FIGURES = {
     "scores": (
         "Final scores",
         "At the end of the budget: every seed a point, beside it the mean with its 95% Student-t interval.",
+    ),
+    "generations": (
+        "Generations",
+        "Fitness of the individuals (median, quartiles shaded pale) and how much they differ, over the search; and the "
+        "mean reward of a step in each tenth of life, in the last tenth of the generations. Means over seeds with 95% "
+        "Student-t intervals.",
+    ),
+    "film": (
+        "Film",
+        "The first held-out episode, not chosen, lived by the agent of the first seed of the best rule.",
     ),
     "rate": (
         "Internal learning rate",
@@ -110,7 +122,7 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
     from evolution import inside
 
     plots = _plots()
-    from evolution import plots_inside
+    from evolution import film, plots_generations, plots_inside
 
     stem = f"{number:02d}-{re.sub(r'[^A-Za-z0-9.=-]+', '_', summary.task)}"
     figures = experiment.folder / "figures"
@@ -120,6 +132,12 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
         drawn.append(("learning", "", lambda path: plots.learning_curves(summary, path)))
     if any(cell.interval for cell in summary.cells):
         drawn.append(("scores", "", lambda path: plots.final_scores(summary, path)))
+    if any(plots_generations.steps_of(cell) for cell in summary.cells):
+        drawn.append(("generations", "", lambda path: plots_generations.generations(summary, path)))
+    best = summary.best(summary.cells)
+    if best is not None and not isinstance(task, SupervisedTask) and film.has_pictures(task):
+        agent = load(best.finished[0].folder, trust=experiment.trust)
+        drawn.append(("film", f": {best.name}", lambda path: film.film(agent, task, path)))
     if traces := inside.rate_traces(summary, task, experiment.trust):
         drawn.append(("rate", "", lambda path: plots_inside.internal_rate(summary, traces, path)))
     for place, sample in enumerate(inside.samples(summary, task, experiment.trust)):
@@ -129,16 +147,22 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
         drawn.append(("weights", f": {weights.name}", partial(plots_inside.fast_weights, weights)))
     images = []
     for kind, of, draw in drawn:
-        path = figures / f"{stem}-{kind}.png"
+        form = "gif" if kind == "film" else "png"
+        path = figures / f"{stem}-{kind}.{form}"
         draw(path)
         title, caption = FIGURES[kind.partition("-")[0]]
-        data = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        data = f"data:image/{form};base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         images.append({"title": title + of, "caption": caption, "data": data, "width": _shown_width(path)})
     return images
 
 
 def _shown_width(path: Path) -> int:
-    """Pixels on the page, the same number to an inch for all figures, so that their letters are of one size."""
+    """Pixels on the page, the same number to an inch for all figures, so that their letters are of one size.
+
+    Films are shown as they are.
+    """
+    if path.suffix == ".gif":
+        return int.from_bytes(path.read_bytes()[6:8], "little")
     width = int.from_bytes(path.read_bytes()[16:20], "big")  # where PNG has it
     return round(width * 96 / int(_plots().DPI))
 
