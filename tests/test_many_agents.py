@@ -11,8 +11,8 @@ import torch
 
 import agents
 from agents.species import Species
-from evolution import evaluate, make_searcher
-from evolution.actors import spread_over
+from evolution import Grid, RunSettings, compare, evaluate, make_searcher, train
+from evolution.actors import ray_running, spread_over
 from evolution.checkpoint import same_state
 from evolution.evotorch_problem import Lived
 from evolution.generation import told_of_generation, told_of_rule
@@ -152,13 +152,14 @@ def test_a_generation_is_told_in_numbers():
 
 
 def generations(spec, task, agent, actors, steps=3, during=None):
-    """What each generation told, and where the search ended."""
+    """What each generation told, and where the search ended; with actors, of a Ray that runs."""
     searcher = make_searcher(spec, task, agent, seed=2)
-    with spread_over(searcher, actors, None):
-        told = [searcher.step()]
-        if during:
-            threading.Thread(target=during).start()
-        told += [searcher.step() for _ in range(steps - 1)]
+    if actors:
+        searcher.spread_over(actors)
+    told = [searcher.step()]
+    if during:
+        threading.Thread(target=during).start()
+    told += [searcher.step() for _ in range(steps - 1)]
     return told, [value for _, value in searcher.agent().named_parameters()]
 
 
@@ -169,9 +170,10 @@ def test_actors_give_the_same_bits(task, agent):
         ("snes,popsize=6,episodes=2", normalised, agents.make_for(normalised, rule="abcd", hidden=4)),
         (SPECIES, task, agent),
     ]
-    for spec, where, who in cases:
-        told, found = generations(spec, where, who, None)
-        again, same = generations(spec, where, who, 2)
+    alone = [generations(*case, None) for case in cases]
+    with ray_running(2):
+        spread = [generations(*case, 2) for case in cases]
+    for (told, found), (again, same) in zip(alone, spread, strict=True):
         assert told == again
         assert all(map(torch.equal, found, same))
 
@@ -200,6 +202,28 @@ def test_an_actor_that_is_killed_is_replaced_with_the_same_bits():
         os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
 
     told, found = generations(spec, task, agent, None, 8)
-    again, same = generations(spec, task, agent, 2, 8, during=kill)
+    with ray_running(2):
+        again, same = generations(spec, task, agent, 2, 8, during=kill)
     assert told == again
     assert all(map(torch.equal, found, same))
+
+
+@pytest.mark.slow
+def test_a_run_and_a_comparison_on_ray_come_to_the_same(tmp_path):
+    settings = RunSettings(
+        WORLD, rule="none", hidden=4, searcher="snes,popsize=8,episodes=4", budget=64, eval_episodes=8
+    )
+    for actors in (None, 2):
+        train(settings, tmp_path / str(actors), actors=actors)
+    grid = Grid(tasks=(WORLD,), rules=("none",), searchers=("snes,popsize=8,episodes=4",), hidden=4, budget=64,
+                eval_episodes=8, seeds=(0, 1))  # fmt: skip
+    subprocess.run(["ray", "start", "--head", "--num-cpus=2", "--port=6399", "--include-dashboard=false"], check=True)
+    try:
+        there = compare(grid, tmp_path / "there", jobs=2, ray_address="127.0.0.1:6399")
+    finally:
+        subprocess.run(["ray", "stop", "--force"], check=True)
+    here = compare(grid, tmp_path / "here", jobs=2)
+    files = [folder / "agent.safetensors" for folder in (tmp_path / "None", tmp_path / "2")]
+    files += [run.folder / "agent.safetensors" for run in (here.runs[0], there.runs[0])]
+    assert len({path.read_bytes() for path in files}) == 1
+    assert [run.result.metric for run in here.runs] == [run.result.metric for run in there.runs]
