@@ -25,7 +25,8 @@ class OneAgent(Task):
     """The first agent of a world, among others who follow a policy.
 
     ## Description
-    All is as in the world: what it sees, does and is paid. The episodes are those of the world's first agents.
+    All is as in the world: what it sees, does and is paid. The episodes are those of the world's first agents. What the
+    others leave to chance is drawn for all worlds of a batch together.
 
     ## Arguments
     * `world` ("Foraging"): a `WorldTask`, or what `make_task` takes.
@@ -71,6 +72,12 @@ class OneAgent(Task):
 
     def step(self, state: OneAgentState, action: Tensor) -> Step:
         """Let the first agents do what they do (..., B) or (..., B, K), and the others what they are told."""
+        exchange = _Exchange(state)
+        told = _StepTogether.apply(action, self, exchange)  # type: ignore[no-untyped-call]
+        return Step(exchange.state, *told)
+
+    def step_all(self, state: OneAgentState, action: Tensor) -> Step:
+        """The step itself."""
         dims = action.dim() - len(self.action_shape)
         observation = state.observation.expand(*action.shape[: dims - 1], -1, -1)
         generator = torch.Generator(action.device)
@@ -100,3 +107,32 @@ class OneAgent(Task):
     def draw(self, figure: Any, state: OneAgentState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw the world."""
         self.world.draw(figure, state.world, index * self._n, actions)
+
+
+class _StepTogether(torch.autograd.Function):
+    """A step that `torch.vmap` takes for all individuals at once, as it lets nobody draw at random inside it."""
+
+    @staticmethod
+    def forward(action: Tensor, task: OneAgent, exchange: "_Exchange") -> tuple[Tensor, ...]:
+        """Actions (..., B[, K]) to all that a step tells but its state, which is exchanged."""
+        exchange.state, *told = task.step_all(exchange.state, action)
+        return tuple(part.clone() for part in told)  # some are the same, or parts of another
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """No gradient passes through a world."""
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int, None, None], action: Tensor, task: OneAgent, exchange: "_Exchange"
+    ) -> tuple[Any, Any]:
+        """The same with the individuals in front."""
+        return _StepTogether.apply(action.movedim(in_dims[0], 0), task, exchange), 0  # type: ignore[no-untyped-call]
+
+
+class _Exchange:
+    """A state on its way into a step, and the new one on its way out, of which `torch.vmap` shall know nothing."""
+
+    def __init__(self, state: OneAgentState) -> None:
+        self.state = state

@@ -217,12 +217,14 @@ class Task(ABC):
         """
 
     def uniform(self, observation: Tensor, memory: Any, state: Any, generator: torch.Generator) -> tuple[Tensor, None]:
-        """The policy that draws every action evenly from the action space, whatever it sees."""
-        batch_shape, device = observation.shape[:-1], observation.device
+        """The policy that draws every action evenly from the action space, whatever it sees; for a population once."""
+        lead, batch_size, device = observation.shape[:-2], observation.shape[-2], observation.device
         if self.action_kind == "discrete":
-            return torch.randint(self.output_size, batch_shape, generator=generator, device=device), None
-        unit = torch.rand(*batch_shape, self.output_size, generator=generator, device=device)
-        return self.action_bound * (2 * unit - 1), None
+            drawn = torch.randint(self.output_size, (batch_size,), generator=generator, device=device)
+        else:
+            unit = torch.rand(batch_size, self.output_size, generator=generator, device=device)
+            drawn = self.action_bound * (2 * unit - 1)
+        return drawn.expand(*lead, *drawn.shape), None
 
     def score(self, trace: Trace) -> Tensor:
         """The metric of whole closed-loop episodes, (..., B): the total of a reward, the mean of anything else.

@@ -1,5 +1,6 @@
 """Tasks in which actions decide what comes next: pure steps, populations, policies, and their evaluation."""
 
+import copy
 import json
 import math
 
@@ -11,6 +12,7 @@ from gymnasium.wrappers import RecordVideo
 
 import agents
 from evolution import cli, evaluate
+from evolution.checkpoint import same_state
 from evolution.seeding import make_generator
 from plastic_envs import TASKS, SupervisedTask, TaskVectorEnv, Trace, UsageError, make_task, play
 from plastic_envs.policies import policy_scores
@@ -18,7 +20,8 @@ from tests.in_process import run_in_process
 from tests.test_envs import Countdown
 
 SPECS = [
-    *(name for name in TASKS if not issubclass(TASKS.load(name), SupervisedTask)),
+    *(name for name in TASKS if not issubclass(TASKS.load(name), SupervisedTask) and name != "OneAgent"),
+    "OneAgent,world=RepeatedGame,others=oracle",  # others who draw, draw for a whole batch
     "GridMaze,size=5,length=40,wall_penalty=0.5",
     "GridMaze,size=11,length=30,reward=1",
     "TargetDiscovery,n_cues=3,n_bits=2,n_shown=1,max_blanks=0,length=21",
@@ -76,9 +79,9 @@ def test_same_seed_same_lifetimes(task):
 def test_a_step_leaves_its_state_alone(task):
     state, _ = task.reset(5, generator())
     for action in random_actions(task, 5)[:10]:
-        before = [part.clone() if isinstance(part, torch.Tensor) else part for part in state]
+        before = copy.deepcopy(state)
         step, again = task.step(state, action), task.step(state, action)
-        assert all(torch.equal(*map(torch.as_tensor, pair)) for pair in zip(before, state, strict=True))
+        assert same_state(before, state)
         assert all(torch.equal(value, parts(again)[name]) for name, value in parts(step).items())
         state = step.state
 
@@ -99,7 +102,7 @@ def test_a_population_lives_the_same_lifetimes(task):
         alone = live(task, state, actions[:, index])
         for one, all_of_them in zip(alone, together, strict=True):
             assert torch.equal(one.observation, all_of_them.observation[index])
-            assert torch.equal(one.terminated, all_of_them.terminated)
+            assert torch.equal(one.terminated, all_of_them.terminated.expand(3, -1)[index])
         expected = Trace.of([step.outcome for step in alone])
         for got in (mapped.reward[index], trace.reward[index]):
             assert torch.equal(got, expected.reward)

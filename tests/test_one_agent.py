@@ -36,12 +36,22 @@ def test_it_is_the_first_agent_of_the_world():
 @pytest.mark.parametrize("others", ["random", "oracle"])
 def test_a_population_meets_others_who_act_by_the_same_policy(others):
     task = OneAgent("Foraging,n_agents=3", others=others)
-    state, _ = task.reset(4, generator())
-    for action in torch.randint(5, (10, 2, 4), generator=generator(1)):
-        step = task.step(state, action)
-        state = step.state
-    assert step.observation.shape == (2, 4, task.observation_size)
-    assert step.reward.shape == (2, 4)
+    start, _ = task.reset(4, generator())
+    actions = torch.randint(5, (10, 2, 4), generator=generator(1))
+
+    def live(actions):
+        state, told = start, []
+        for action in actions:
+            step = task.step(state, action)
+            state = step.state
+            told.append((step.observation, step.reward))
+        return tuple(torch.stack(part) for part in zip(*told, strict=True))
+
+    together, mapped = live(actions), torch.vmap(live, in_dims=1)(actions)
+    for individual in range(2):
+        for mine, its, alone in zip(together, mapped, live(actions[:, individual]), strict=True):
+            assert torch.equal(mine[:, individual], alone)
+            assert torch.equal(its[individual], alone)
 
 
 def test_its_policies_are_those_of_the_world():

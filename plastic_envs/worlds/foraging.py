@@ -263,7 +263,7 @@ class Foraging(WorldTask):
         aims = neighbours[state.position]  # (..., W, N, 5)
         cost = way.gather(-1, aims.flatten(-2)).view(aims.shape)
         cost[..., 0] = FAR  # where it stays it comes no nearer
-        cost += 0.5 * torch.rand(cost.shape, generator=generator, device=cost.device)
+        cost += 0.5 * torch.rand(cost.shape[-3:], generator=generator, device=cost.device)  # for a population once
         return self.together(cost.argmin(-1))
 
     def draw(self, figure: Any, state: ForagingState, index: int, actions: Sequence[Tensor]) -> None:
