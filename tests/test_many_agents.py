@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -20,6 +21,7 @@ from plastic_envs import UsageError, make_task
 from plastic_envs.seating import Seating
 
 WORLD = "Foraging,size=6,n_agents=4,length=12"
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 SPECIES = "species,of=(snes,popsize=8,episodes=8)"
 
 
@@ -217,11 +219,11 @@ def test_a_run_and_a_comparison_on_ray_come_to_the_same(tmp_path):
         train(settings, tmp_path / str(actors), actors=actors)
     grid = Grid(tasks=(WORLD,), rules=("none",), searchers=("snes,popsize=8,episodes=4",), hidden=4, budget=64,
                 eval_episodes=8, seeds=(0, 1))  # fmt: skip
-    subprocess.run(["ray", "start", "--head", "--num-cpus=2", "--port=6399", "--include-dashboard=false"], check=True)
+    subprocess.run([*RAY, "start", "--head", "--num-cpus=2", "--port=6399", "--include-dashboard=false"], check=True)
     try:
         there = compare(grid, tmp_path / "there", jobs=2, ray_address="127.0.0.1:6399")
     finally:
-        subprocess.run(["ray", "stop", "--force"], check=True)
+        subprocess.run([*RAY, "stop", "--force"], check=True)
     here = compare(grid, tmp_path / "here", jobs=2)
     files = [folder / "agent.safetensors" for folder in (tmp_path / "None", tmp_path / "2")]
     files += [run.folder / "agent.safetensors" for run in (here.runs[0], there.runs[0])]
