@@ -19,6 +19,8 @@ MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 VIEW = 5
 """Cells in a row and in a column of what an agent sees around it."""
 COLORS = ("tab:green", "tab:red", "tab:blue", "tab:purple", "tab:brown", "tab:pink")
+NO_LOT = 2**30
+"""Larger than any lot."""
 FAR = 10_000.0
 """Farther than any way through a world."""
 
@@ -43,7 +45,7 @@ class ForagingState(NamedTuple):
     food: Tensor  # (..., W, cells + 1) uint8
     position: Tensor  # (..., W, N) cells
     value: Tensor  # (W, 1 + kinds) what a kind is worth at first; 0 for nothing
-    lot: Tensor  # (T, W, N) int16, who gets food that several arrive at: the least
+    lot: Tensor  # (T, W, N) int32, who gets food that several arrive at: the least
     places: Places
     time: int | Tensor  # the step that all worlds have reached, or (W,)
 
@@ -136,7 +138,7 @@ class Foraging(WorldTask):
         feeds = torch.where(ranks < self.n_kinds // 2, 1.0, -self.poison)
         value = torch.cat([feeds.new_zeros(worlds, 1), feeds], 1)
         # the number of the agent keeps lots apart
-        lot = torch.randint(2**30 // n, (length, worlds, n), generator=generator, device=device, dtype=torch.int32)
+        lot = torch.randint(NO_LOT // n - 1, (length, worlds, n), generator=generator, device=device, dtype=torch.int32)
         lot = lot * n + torch.arange(n, dtype=torch.int32, device=device)
         start, stride = torch.rand(2, length, worlds, 1, generator=generator, device=device)
         state = ForagingState(food, position, value, lot, Places(start, stride), 0)
@@ -163,10 +165,9 @@ class Foraging(WorldTask):
             blocked = found > self.n_kinds
             aim, found = torch.where(blocked, position, aim), found.masked_fill(blocked, 0)
         arrives = (found > 0) & (action > 0)
-        lots = at_time(lot, time)  # (W, N)
-        same = aim.unsqueeze(-1) == aim.unsqueeze(-2)  # (..., W, N, N): agent i beside agent j
-        lost = same & arrives.unsqueeze(-2) & (lots.unsqueeze(-2) < lots.unsqueeze(-1))
-        eats = arrives & ~lost.any(-1)
+        lots = torch.where(arrives, at_time(lot, time), NO_LOT)
+        least = torch.full_like(food[..., :-1], NO_LOT, dtype=torch.int32).scatter_reduce(-1, aim, lots, "amin")
+        eats = arrives & (least.gather(-1, aim) == lots)
         eaten = found.masked_fill(~eats, 0)
         reward = self._worth(value, time).expand(*food.shape[:-1], -1).gather(-1, eaten.long())
         grows = self._grow(food, eats, places, time)
@@ -197,7 +198,7 @@ class Foraging(WorldTask):
 
     def _grow(self, food: Tensor, eats: Tensor, places: Places, time: int | Tensor) -> Tensor:
         """The cell (..., W, N) on which what each agent eats grows back; the one behind the last if it eats nothing."""
-        empty = (food[..., :-1] == 0).cumsum(-1, dtype=torch.int32)
+        empty = (1 - food[..., :-1].clamp(max=1)).cumsum(-1, dtype=torch.int32)
         number = empty[..., -1:]
         start, stride = (at_time(part, time) for part in places)  # (W, 1)
         step = 1 + (stride * (number / self.agents_per_world - 1)).int()  # at most number / N
@@ -214,14 +215,15 @@ class Foraging(WorldTask):
         there = there.scatter_add(-1, position, torch.ones_like(position, dtype=torch.uint8))
         # written part by part: joining parts as narrow as these takes three times as long
         seen = lies.new_zeros(*position.shape, self.observation_size, dtype=torch.float32)
+        bits = torch.ones_like(lies) << lies  # shifts of bytes are several times as fast as comparing them
         for kind in range(1, self.n_kinds + 1 + bool(self.walls)):
-            seen[..., (kind - 1) * VIEW**2 : kind * VIEW**2] = lies == kind
+            seen[..., (kind - 1) * VIEW**2 : kind * VIEW**2] = (bits >> kind) & 1
         others = self.slices["others"].columns
         seen[..., others] = there.gather(-1, flat).view(cells.shape)
         seen[..., others.start + VIEW**2 // 2] -= 1  # who looks
         seen[..., others.stop] = reward
         if action is not None:
-            seen[..., others.stop + 1 :] = self.one_hot.to(food.device)[action]
+            seen[..., others.stop + 1 :] = embedding(action, self.one_hot.to(food.device))
         return self.together(seen, -2)
 
     def replace(self, state: ForagingState, mask: Tensor, fresh: ForagingState) -> ForagingState:
