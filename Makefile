@@ -41,6 +41,9 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.firing_rules
 	$(BIN)/python -m benchmarks.feedback_rules --terms 1+3+10
 	$(BIN)/python -m benchmarks.pattern_completion
+	$(BIN)/python -m benchmarks.maze
+	$(BIN)/python -m benchmarks.worlds
+	$(BIN)/python -m benchmarks.generations
 
 clean:
 	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
