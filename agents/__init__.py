@@ -2,11 +2,12 @@
 
 from agents.agent import Agent, State
 from agents.cells import CELLS
-from agents.factory import load, make, make_for, misfit, save, transplant
+from agents.factory import make, make_for, misfit, transplant
 from agents.front_ends import FRONT_ENDS
 from agents.networks import NETWORKS
 from agents.rollout import Rollout, rollout
 from agents.rules import RULES, LowRank, Outer, Rule, Signals
+from agents.saving import load, save
 from agents.species import Species
 
 __all__ = [

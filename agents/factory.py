@@ -1,27 +1,20 @@
-"""Agents by name: build one from its settings, save it, load it."""
+"""Agents by name: build one from its settings, for a task if need be."""
 
 import dataclasses
 import inspect
-import json
 import math
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
-
-import safetensors.torch
 
 from agents.agent import Agent
 from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
-from agents.species import Species
 from plastic_envs.checks import check_bool, check_int
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import check_trusted, construct, format_spec, parse_spec
+from plastic_envs.registry import construct, format_spec, parse_spec
 from plastic_envs.task import Task, check_task
-
-FORMAT = 1
 
 
 def make(
@@ -245,59 +238,3 @@ _SIZES = ("observation_size", "output_size", "features", "image_shape", "normali
 def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Agent]:
     found: type[Agent] = _network(network, RULES.load_class(parse_spec(rule)[0], Rule))[0]
     return found
-
-
-def save(agent: Agent, folder: str | Path) -> None:
-    """Write `agent.safetensors` and `agent.json` into a folder, which is made if missing.
-
-    Raises:
-        UsageError: there is a file of the folder's name.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: an agent is saved into a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(
-        {name: value.detach().contiguous() for name, value in agent.state_dict().items()}, folder / "agent.safetensors"
-    )
-    text = json.dumps({"format": FORMAT, "agent": agent.config}, indent=2, sort_keys=True)
-    (folder / "agent.json").write_text(text + "\n")
-
-
-def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
-    """Read an agent back; nothing in the folder is run.
-
-    Args:
-        folder: Where `save` wrote it.
-        trust: Names `module:Name` of your own rules, networks and cells that the file may name; importing one runs
-            its module.
-
-    Raises:
-        UsageError: a file is missing or damaged, or names a user's own code that is not trusted.
-    """
-    folder = Path(folder)
-    try:
-        settings = json.loads((folder / "agent.json").read_text())
-        if settings["format"] != FORMAT:
-            raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")
-        config = dict(settings["agent"])
-        members = [dict(member) for member in config.pop("species", [config])]
-        for member in members:
-            for key in {"rule", "network", "cell", "front_end"} & member.keys():
-                check_trusted(folder / "agent.json", member[key], trust)
-        made = [make(**member) for member in members]
-        agent = made[0] if len(made) == 1 else Species(made)
-    except FileNotFoundError:
-        raise UsageError(f"{folder}: there is no agent here (agent.json is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{folder / 'agent.json'} is damaged: {type(error).__name__}: {error}") from None
-    try:
-        weights = safetensors.torch.load_file(folder / "agent.safetensors")
-        agent.load_state_dict(weights)
-    except Exception as error:  # safetensors and torch raise many kinds; each means that the file does not fit
-        raise UsageError(
-            f"{folder / 'agent.safetensors'} does not hold this agent's weights: {str(error).splitlines()[0]}"
-        ) from None
-    return agent
