@@ -80,7 +80,8 @@ def measure(settings: RunSettings) -> Cost:
     except Diverged:
         pass  # a run that diverges at once costs nothing
     start = time.perf_counter()
-    probe = min(PROBE_EPISODES, settings.eval_episodes)
+    together = task.agents_per_world
+    probe = min(max(together, PROBE_EPISODES // together * together), settings.eval_episodes)
     evaluate(agent, task, probe, references=False)
     evaluation = (time.perf_counter() - start) * settings.eval_episodes / probe
     return Cost(settings.budget / rate + (settings.evals + 1) * evaluation, _peak(), searcher.n_searched)

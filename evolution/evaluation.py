@@ -82,7 +82,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
     scores: list[Tensor] = []
     losses: list[Tensor] = []
     others: dict[str, list[Tensor]] = {}
-    together = task.agents_per_world
+    together = task.drawn_together
     chunk = max(together, CHUNK // together * together)
     for start in range(0, episodes, chunk):
         size, before = min(chunk, episodes - start), generator.clone_state()
@@ -92,7 +92,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
         for name, values in (reference_scores(task, lived.episode, size, before) if references else {}).items():
             others.setdefault(name, []).append(values)
     metrics = torch.cat(scores)
-    apart = metrics.view(-1, together).mean(1)  # agents of one world do not fare independently of each other
+    apart = torch.stack([part.mean() for part in torch.split(metrics, together)])
     enough = len(apart) > 1 and bool(metrics.isfinite().all())
     return Evaluation(
         metric=float(metrics.mean()),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from plastic_envs.parallel_env import TaskParallelEnv, turn_based
+from plastic_envs.parallel_env import TaskParallelEnv, checked, turn_based
 
 
 def parallel_env(render_mode: str | None = None, **options: Any) -> TaskParallelEnv:
@@ -10,6 +10,11 @@ def parallel_env(render_mode: str | None = None, **options: Any) -> TaskParallel
     return TaskParallelEnv("Foraging", render_mode=render_mode, **options)
 
 
-def env(render_mode: str | None = None, **options: Any) -> Any:
+def raw_env(render_mode: str | None = None, **options: Any) -> Any:
     """The same world as an `AECEnv`."""
     return turn_based(parallel_env(render_mode, **options))
+
+
+def env(render_mode: str | None = None, **options: Any) -> Any:
+    """The same, with a check that calls come in order."""
+    return checked(raw_env(render_mode, **options))

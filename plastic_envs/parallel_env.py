@@ -59,8 +59,9 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
         self.metadata = {**type(self).metadata, "name": f"{type(found).__name__.lower()}_v0"}
         self.possible_agents = [f"agent_{number}" for number in range(found.agents_per_world)]
         self.agents: list[str] = []
-        self.observation_spaces = dict.fromkeys(self.possible_agents, found.observation_space)
-        self.action_spaces = dict.fromkeys(self.possible_agents, found.action_space)
+        names = self.possible_agents  # each with spaces of its own, as each may be seeded
+        self.observation_spaces = dict(zip(names, (found.observation_space for _ in names), strict=True))
+        self.action_spaces = dict(zip(names, (found.action_space for _ in names), strict=True))
         self.render_mode = render_mode
         self._renderer = make_renderer(found, found.agents_per_world, render_mode, self.metadata["render_modes"])
         self._window = make_window(found) if render_mode == "human" else None
@@ -133,4 +134,9 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
 
 def turn_based(parallel_env: TaskParallelEnv) -> Any:
     """The same world by PettingZoo's other interface, in which agents act one after the other."""
-    return wrappers.OrderEnforcingWrapper(parallel_to_aec(parallel_env))
+    return parallel_to_aec(parallel_env)
+
+
+def checked(env: Any) -> Any:
+    """The same with PettingZoo's check that calls come in order."""
+    return wrappers.OrderEnforcingWrapper(env)

@@ -175,6 +175,11 @@ class Task(ABC):
         return max(part.stop for part in self.slices.values())
 
     @property
+    def drawn_together(self) -> int:
+        """How many successive rows of a batch do not fare independently of each other."""
+        return self.agents_per_world
+
+    @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is a better one."""
         return self.metric_kind in ("accuracy", "reward")

@@ -202,6 +202,8 @@ def test_dry_run_costs_little_and_writes_nothing(tmp_path, capsys, monkeypatch):
     assert total.endswith(" MB")
     assert plastic_envs(TRAIN, "--dry-run", "--out", tmp_path / "out") == 0
     assert not (tmp_path / "out").exists()
+    six = "train Foraging,n_agents=6,length=5 --searcher pgpe,episodes=6,popsize=2 --eval-episodes 600 --hidden 4"
+    assert plastic_envs(six, "--dry-run", "--out", tmp_path / "out") == 0  # 128 episodes are no whole worlds
 
 
 WRONG = {

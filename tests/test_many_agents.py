@@ -229,3 +229,16 @@ def test_a_run_and_a_comparison_on_ray_come_to_the_same(tmp_path):
     files += [run.folder / "agent.safetensors" for run in (here.runs[0], there.runs[0])]
     assert len({path.read_bytes() for path in files}) == 1
     assert [run.result.metric for run in here.runs] == [run.result.metric for run in there.runs]
+
+
+def test_intervals_are_over_what_was_drawn_together():
+    """Every second world means the opposite: who prefers one kind fares well in one of two, and the mean is certain."""
+    task = make_task("Foraging,n_agents=2,size=6,length=30")
+    agent = agents.make_for(task, rule="none", network="plastic-mlp,hidden_layers=0", seed=3)
+    evaluation = evaluate(agent, task, 400, references=False)
+    pairs = evaluation.scores.view(-1, 4).mean(1)
+    low, high = evaluation.interval
+    expected = 1.96 * float(pairs.std()) / len(pairs) ** 0.5
+    assert (high - low) / 2 == pytest.approx(expected, rel=0.1)
+    assert task.drawn_together == 4
+    assert make_task("Foraging,n_agents=2,n_kinds=3").drawn_together == 2

@@ -23,6 +23,18 @@ def test_pettingzoos_own_tests(module):
     parallel_seed_test(lambda: module.parallel_env(length=20), num_cycles=30)
 
 
+def test_each_agent_has_spaces_of_its_own():
+    """Seeding one agent's actions leaves the others' alone."""
+    env = foraging_v0.parallel_env(n_agents=2)
+    drawn = []
+    for seed in (2, 3):
+        env.action_space("agent_0").seed(1)
+        env.action_space("agent_1").seed(seed)
+        drawn.append([int(env.action_space("agent_0").sample()) for _ in range(10)])
+    assert drawn[0] == drawn[1]
+    assert env.action_space("agent_0") is env.action_space("agent_0")
+
+
 @modules
 def test_agents_live_what_rows_of_the_task_live(module):
     env = module.parallel_env(n_agents=4)

@@ -61,6 +61,15 @@ def test_defectors_among_themselves_earn_a_third_of_cooperators():
     scores = {name: float(task.score(play(task, p, 16, generator())).mean()) for name, p in task.policies.items()}
     assert scores["oracle"] == pytest.approx(0.6 * 50)
     assert scores["defect"] == pytest.approx(0.2 * 50)
+    assert scores["tit-for-tat"] == pytest.approx(0.6 * 50)
+
+
+def test_tit_for_tat_defects_after_a_neighbour_has():
+    task = RepeatedGame("dilemma", n_agents=5)
+    state, first = task.reset(5, generator())
+    assert task.tit_for_tat(first, None, state, generator())[0].tolist() == [0] * 5
+    step = task.step(state, torch.tensor([0, 0, 1, 0, 0]))
+    assert task.tit_for_tat(step.observation, None, step.state, generator())[0].tolist() == [0, 1, 0, 1, 0]
 
 
 def test_what_makes_no_game_is_refused():

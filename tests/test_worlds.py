@@ -142,5 +142,7 @@ def test_sizes_and_single_environments_are_refused_in_one_sentence(spec):
     task = make_task(spec)
     with pytest.raises(UsageError, match=f"must be a multiple of {task.agents_per_world}, not 7"):
         task.reset(7, generator())
+    with pytest.raises(UsageError, match=f"must be a multiple of {task.agents_per_world}, not 7"):
+        TaskVectorEnv(task, num_envs=7)
     with pytest.raises(UsageError, match="is a world of many agents"):
         TaskEnv(task)

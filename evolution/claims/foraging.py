@@ -33,8 +33,7 @@ def foraging(settings: ClaimSettings) -> Finding:
     a modulator read from what they observe gates: slow weights, modulator and rule evolve. Beside them the same layer
     without plasticity, and a recurrent network of 16 units with three times as many parameters. All agents of a world
     are clones, and PGPE evolves each kind on the same number of lifetimes, 120,000. Quick: 2 seeds; full: 5.
-    Searcher, budget and networks were chosen by runs of seeds 0, 2 and 3 on drawn meanings, which are not used again
-    with another root seed than 0.
+    Searcher, budget and networks were chosen by single runs; see `docs/claims.md`.
 
     It holds if with drawn meanings the plastic agents earn more in a held-out life than both others by more than the
     95% Welch interval, and more a step in the second half of life than in its first tenth by the 95% interval over

@@ -21,7 +21,7 @@ VIEW = 5
 COLORS = ("tab:green", "tab:red", "tab:blue", "tab:purple", "tab:brown", "tab:pink")
 NO_LOT = 2**30
 """Larger than any lot."""
-FAR = 10_000.0
+FAR = 10_000
 """Farther than any way through a world."""
 
 
@@ -144,6 +144,11 @@ class Foraging(WorldTask):
         state = ForagingState(food, position, value, lot, Places(start, stride), 0)
         return state, self._look(food, position, torch.zeros(worlds, n, device=device), None)
 
+    @property
+    def drawn_together(self) -> int:
+        """The agents of two worlds, where one means the opposite of the other."""
+        return self.agents_per_world * (1 if self.fixed_meaning or self.n_kinds % 2 else 2)
+
     def _draw_ranks(self, worlds: int, generator: torch.Generator) -> Tensor:
         """Put the kinds in an order (W, kinds) in each world: those of the first half feed."""
         if self.fixed_meaning:
@@ -259,11 +264,15 @@ class Foraging(WorldTask):
         liked = torch.cat([liked, torch.zeros_like(liked[..., :1])], -1).gather(-1, lies)  # (..., W, cells)
         blocked = (lies > 0) & ~liked
         neighbours = self.neighbours.to(lies.device).view(self.cells, len(MOVES))
-        way = torch.where(liked, 0.0, FAR)
+        grid = (self.size, self.size)
+        blocked = torch.unflatten(blocked, -1, grid)
+        way = torch.unflatten(torch.where(liked, 0, FAR).to(torch.int16), -1, grid)
         for _ in range(2 * self.size):
-            way = torch.minimum(way, 1 + way[..., neighbours].amin(-1)).masked_fill(blocked, 2 * FAR)
+            beside = torch.minimum(way.roll(1, -1), way.roll(-1, -1))
+            above = torch.minimum(way.roll(1, -2), way.roll(-1, -2))
+            way = torch.minimum(way, 1 + torch.minimum(beside, above)).masked_fill(blocked, 2 * FAR)
         aims = neighbours[state.position]  # (..., W, N, 5)
-        cost = way.gather(-1, aims.flatten(-2)).view(aims.shape)
+        cost = way.flatten(-2).gather(-1, aims.flatten(-2)).view(aims.shape).float()
         cost[..., 0] = FAR  # where it stays it comes no nearer
         cost += 0.5 * torch.rand(cost.shape[-3:], generator=generator, device=cost.device)  # for a population once
         return self.together(cost.argmin(-1))

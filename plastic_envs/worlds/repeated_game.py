@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 from plastic_envs.checks import check_bool, check_choice, check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.schedule import replace_time
-from plastic_envs.task import Metric, Slice, Step, layout, replace_rows
+from plastic_envs.task import Metric, Policy, Slice, Step, layout, replace_rows
 from plastic_envs.world_task import WorldTask
 
 Game = Literal["coordination", "dilemma"]
@@ -48,7 +48,8 @@ class RepeatedGame(WorldTask):
 
     ## Policies
     `random` takes every action equally often. Coordination: `oracle` shows symbol 0, and is paid 1 a step. Dilemma:
-    `oracle` always cooperates, which is best for all; `defect` never does.
+    `oracle` always cooperates, which is best for all; `defect` never does; `tit-for-tat` does unless a neighbour has
+    just defected.
 
     ## Arguments
     * `game` ("coordination"), `n_agents` (8; from 3), `n_actions` (2; the dilemma has two), `length` (50), `relabel`
@@ -80,9 +81,9 @@ class RepeatedGame(WorldTask):
         self.slices: Mapping[str, Slice] = layout(
             {"left": n_actions, "right": n_actions, "action": n_actions, "reward": 1}
         )
-        self.policies = {"random": self.uniform, "oracle": self.first_symbol}
+        self.policies: dict[str, Policy] = {"random": self.uniform, "oracle": self.first_symbol}
         if game == "dilemma":
-            self.policies["defect"] = self.defect
+            self.policies |= {"defect": self.defect, "tit-for-tat": self.tit_for_tat}
 
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple[RepeatedGameState, Tensor]:
         """Draw what each agent's actions show."""
@@ -129,6 +130,13 @@ class RepeatedGame(WorldTask):
     ) -> tuple[Tensor, None]:
         """Always defects."""
         return torch.ones(observation.shape[:-1], dtype=torch.int64, device=observation.device), None
+
+    def tit_for_tat(
+        self, observation: Tensor, memory: None, state: RepeatedGameState, generator: torch.Generator
+    ) -> tuple[Tensor, None]:
+        """Defects after a neighbour has."""
+        left, right = (observation[..., self.slices[name].columns][..., 1] for name in ("left", "right"))
+        return torch.maximum(left, right).long(), None
 
     def draw(self, figure: Any, state: RepeatedGameState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw the ring: the symbol that each agent has shown last, by colour."""
