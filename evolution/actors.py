@@ -22,7 +22,7 @@ def ray_running(cpus: int, address: str | None = None) -> Generator[None]:
     Raises:
         UsageError: there is no such cluster, or Ray lost what it worked on for good.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # these two: no warnings about tokens and accelerators
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what Ray does about a lost process is not for the user
     try:

@@ -14,7 +14,6 @@ from plastic_envs.checks import check_int
 from plastic_envs.policies import policy_scores
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task, check_task
-from plastic_envs.world_task import WorldTask
 
 CHUNK = 128
 """Episodes lived through at once, which bounds the memory of an evaluation."""
@@ -75,8 +74,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
     check_int("episodes", episodes, low=1)
     check_int("seed", seed, low=0)
     task = check_task(task).held_out()
-    if isinstance(task, WorldTask):
-        task.worlds(episodes)  # refuses what does not fill them, before anything is done
+    task.worlds(episodes)  # refuses what does not fill them, before anything is done
     agent = copy.deepcopy(agent).eval()
     generator = make_generator(seed, "evaluation")
     scores: list[Tensor] = []

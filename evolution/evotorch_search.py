@@ -83,7 +83,8 @@ class EvoTorchSearcher(Searcher):
         if make in (CMAES, XNES) and not options.get("separable", False):
             check_covariance(name, self.n_searched, options.get("popsize", 1) if make is CMAES else 1)
         self._agent.requires_grad_(False)
-        check_choice("worlds", worlds, PROBLEMS)
+        if check_choice("worlds", worlds, PROBLEMS) == "clones":
+            task.worlds(episodes)  # refuses what does not fill them
         self.problem = PROBLEMS[worlds](
             task, self._agent, self.searched, episodes=episodes, spread=stdev_init, seed=seed
         )

@@ -78,6 +78,7 @@ class _Run:
         self.folder = RunFolder(out)
         self.progress = progress
         self.task = make_task(settings.task)
+        self.task.worlds(settings.eval_episodes)  # refuses what does not fill them
         agent = settings.make_agent(self.task, seed=derive_seed(settings.seed, "agent"))
         self.searcher = make_searcher(
             settings.searcher,

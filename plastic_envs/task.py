@@ -210,6 +210,20 @@ class Task(ABC):
         """The task that agents trained on this one are evaluated on: itself, or the same with unseen classes."""
         return self
 
+    def worlds(self, batch_size: int) -> int:
+        """W, how many worlds a batch of episodes fills: one each, unless agents share them.
+
+        Raises:
+            UsageError: it does not fill them.
+        """
+        n = self.agents_per_world
+        if batch_size % n:
+            raise UsageError(
+                f"{type(self).__name__} has {n} agents in a world: the number of episodes must be a multiple of {n}, "
+                f"not {batch_size}"
+            )
+        return batch_size // n
+
     @abstractmethod
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple[Any, Tensor]:
         """Draw `batch_size` episodes on the generator's device; return their state and first observation (B, D)."""

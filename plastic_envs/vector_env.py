@@ -14,7 +14,6 @@ from plastic_envs.checks import check_choice, check_int
 from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions
 from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
-from plastic_envs.world_task import WorldTask
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -66,8 +65,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self.metadata = {**type(self).metadata, "autoreset_mode": self._mode}
         self.task = resolve_task(task, options)
         self.num_envs = check_int("num_envs", num_envs, 1)
-        if isinstance(self.task, WorldTask):
-            self.task.worlds(num_envs)  # refuses what does not fill them, before the first reset
+        self.task.worlds(num_envs)  # refuses what does not fill them, before the first reset
         if max_episode_steps is not None:
             check_int("max_episode_steps", max_episode_steps, 1)
         self.max_episode_steps = max_episode_steps

@@ -16,20 +16,6 @@ class WorldTask(Task):
 
     agents_per_world: int
 
-    def worlds(self, batch_size: int) -> int:
-        """W, how many worlds a batch fills.
-
-        Raises:
-            UsageError: it does not fill them.
-        """
-        n = self.agents_per_world
-        if batch_size % n:
-            raise UsageError(
-                f"{type(self).__name__} has {n} agents in a world: the number of episodes must be a multiple of {n}, "
-                f"not {batch_size}"
-            )
-        return batch_size // n
-
     def apart(self, rows: Tensor, dim: int = -1) -> Tensor:
         """Rows of a batch as agents of worlds: B becomes (W, N) at a dimension counted from the end."""
         place = rows.dim() + dim
