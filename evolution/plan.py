@@ -68,7 +68,7 @@ def _check_specs(grid: Grid, tasks: dict[str, Task]) -> None:
     for searcher in grid.searchers:
         for rule in grid.rules:
             usable = [task for task in tasks.values() if not _not_applicable(task, rule, grid.network, searcher)]
-            for task in usable[:1]:
+            for task in {task.agents_per_world: task for task in reversed(usable)}.values():  # which batches must fill
                 agents.make_for(task, rule=rule, **network)
                 agent = agents.make_for(task, rule=rule, **small)
                 make_searcher(searcher, task, agent, searched=grid.searched, budget=grid.budget)

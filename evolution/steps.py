@@ -19,6 +19,7 @@ class StepLog:
         self.path = path
         self.written = 0
         self._rows: list[dict[str, float]] = []
+        self._columns: list[str] = []
 
     def add(self, episodes: int, told: Mapping[str, float]) -> None:
         """Keep a row."""
@@ -33,9 +34,9 @@ class StepLog:
         if not self._rows:
             return
         with writing(self.path):
-            columns = read_steps(self.path) if self.written else self._rows[0]
+            self._columns = self._columns or list(self._rows[0])
             with self.path.open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(columns), restval="nan", extrasaction="ignore", lineterminator="\n")
+                writer = csv.DictWriter(file, self._columns, restval="nan", extrasaction="ignore", lineterminator="\n")
                 if not self.written:
                     writer.writeheader()
                 writer.writerows(self._rows)
@@ -48,7 +49,7 @@ class StepLog:
         Raises:
             UsageError: there are fewer, or the file cannot be read or written.
         """
-        self.written, self._rows = rows, []
+        self.written, self._rows, self._columns = rows, [], []
         if not rows:
             with writing(self.path):
                 self.path.unlink(missing_ok=True)
@@ -57,6 +58,7 @@ class StepLog:
         if len(lines) < rows + 1:
             raise UsageError(f"{self.path} is damaged: it has fewer than the {rows} rows that the checkpoint counts")
         write_atomically(self.path, "".join(lines[: rows + 1]).encode())
+        self._columns = list(read_steps(self.path))
 
 
 def read_steps(path: Path) -> dict[str, list[float]]:

@@ -171,6 +171,8 @@ def test_damaged_checkpoint_is_refused_or_harmless(interrupted, folder):
         ("history.csv", "", "history.csv is damaged"),
         ("history.csv", "a,b\n", "history.csv is damaged"),
         ("history.csv", "a,b\n" * 9, "history.csv is damaged: its columns are not"),
+        ("steps.csv", "", "steps.csv is damaged: it has fewer than the"),
+        ("steps.csv", "a,b\n" * 9, "steps.csv is damaged"),
         ("config.json", "{", "config.json is damaged"),
         ("config.json", "[]", "config.json is damaged"),
         ("config.json", '{"format": 99}', "format 99 is unknown"),

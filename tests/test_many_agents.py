@@ -9,14 +9,16 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 import agents
 from agents.species import Species
-from evolution import Grid, RunSettings, compare, evaluate, make_searcher, train
+from evolution import Grid, RunSettings, compare, evaluate, make_searcher, report, train
 from evolution.actors import ray_running, spread_over
 from evolution.checkpoint import same_state
 from evolution.evotorch_problem import Lived
 from evolution.generation import told_of_generation, told_of_rule
+from evolution.steps import read_steps
 from plastic_envs import UsageError, make_task
 from plastic_envs.seating import Seating
 
@@ -242,3 +244,22 @@ def test_intervals_are_over_what_was_drawn_together():
     assert (high - low) / 2 == pytest.approx(expected, rel=0.1)
     assert task.drawn_together == 4
     assert make_task("Foraging,n_agents=2,n_kinds=3").drawn_together == 2
+
+
+def test_a_report_shows_generations_and_a_film(tmp_path):
+    settings = RunSettings(
+        WORLD, rule="none", hidden=4, searcher="snes,popsize=8,episodes=8", budget=192, eval_episodes=8
+    )
+    train(settings, tmp_path)
+    text = report(tmp_path).read_text()
+    assert "<h3>Generations</h3>" in text
+    with Image.open(next((tmp_path / "figures").glob("*-film.gif"))) as film:
+        assert film.n_frames == 12
+    assert len(read_steps(tmp_path / "steps.csv")["episodes"]) == 3
+
+
+def test_a_comparison_of_worlds_of_two_sizes_is_refused_before_it_begins(tmp_path):
+    grid = Grid(tasks=(WORLD, f"{WORLD.replace('n_agents=4', 'n_agents=3')}"), rules=("none",),
+                searchers=("snes,popsize=8,episodes=8",), hidden=4, budget=64, eval_episodes=12)  # fmt: skip
+    with pytest.raises(UsageError, match="must be a multiple of 3, not 8"):
+        compare(grid, tmp_path / "out")

@@ -13,6 +13,7 @@ from plastic_envs.errors import UsageError
 from plastic_envs.schedule import at_time, replace_time
 from plastic_envs.task import Metric, Slice, Step, layout, replace_rows
 from plastic_envs.world_task import WorldTask
+from plastic_envs.worlds.ways import FAR, distances
 
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 """Rows and columns that an action adds: stay, up, down, left, right."""
@@ -21,8 +22,6 @@ VIEW = 5
 COLORS = ("tab:green", "tab:red", "tab:blue", "tab:purple", "tab:brown", "tab:pink")
 NO_LOT = 2**30
 """Larger than any lot."""
-FAR = 10_000
-"""Farther than any way through a world."""
 
 
 class Places(NamedTuple):
@@ -262,15 +261,8 @@ class Foraging(WorldTask):
         """
         lies = state.food[..., :-1].long()
         liked = torch.cat([liked, torch.zeros_like(liked[..., :1])], -1).gather(-1, lies)  # (..., W, cells)
-        blocked = (lies > 0) & ~liked
         neighbours = self.neighbours.to(lies.device).view(self.cells, len(MOVES))
-        grid = (self.size, self.size)
-        blocked = torch.unflatten(blocked, -1, grid)
-        way = torch.unflatten(torch.where(liked, 0, FAR).to(torch.int16), -1, grid)
-        for _ in range(2 * self.size):
-            beside = torch.minimum(way.roll(1, -1), way.roll(-1, -1))
-            above = torch.minimum(way.roll(1, -2), way.roll(-1, -2))
-            way = torch.minimum(way, 1 + torch.minimum(beside, above)).masked_fill(blocked, 2 * FAR)
+        way = distances(*(torch.unflatten(part, -1, (self.size, self.size)) for part in (liked, (lies > 0) & ~liked)))
         aims = neighbours[state.position]  # (..., W, N, 5)
         cost = way.flatten(-2).gather(-1, aims.flatten(-2)).view(aims.shape).float()
         cost[..., 0] = FAR  # where it stays it comes no nearer
