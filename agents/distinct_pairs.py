@@ -21,6 +21,7 @@ from torch import Tensor
 
 from agents.distinct_pairs_nodes import Chunk, Fold, Open, Products, Read, Remember
 from agents.layers import PlasticLinear
+from agents.rollout_weights import RolloutWeights
 from agents.rules.base import Outer
 
 
@@ -44,7 +45,7 @@ def saving(layers: Mapping[str, PlasticLinear], batch_size: int, steps: int) -> 
     return batch_size * sum(n * m - (n + m) * pairs[name] for name, (n, m) in sizes.items())
 
 
-class DistinctPairs:
+class DistinctPairs(RolloutWeights):
     """The fast weights of all layers during a rollout (see the module's text), all zero at the start.
 
     Args:
@@ -54,6 +55,8 @@ class DistinctPairs:
         traces: Whether there are eligibility traces too.
     """
 
+    skips_repeats = True
+
     def __init__(
         self,
         layers: Mapping[str, PlasticLinear],
@@ -62,6 +65,7 @@ class DistinctPairs:
         *,
         traces: bool = False,
     ) -> None:
+        self.batch_shape = (batch_size,)
         self._layers = {
             name: _Layer(layer, batch_size, chunk or chunk_size(layer), traces) for name, layer in layers.items()
         }
@@ -69,10 +73,6 @@ class DistinctPairs:
     def multiply(self, layer: str, pre: Tensor) -> Tensor:
         """The product pre (W + Λ∘F): (B, n) to (B, m)."""
         return self._layers[layer].multiply(pre)
-
-    def read_back(self, layer: str, post: Tensor, rows: int, slow: Tensor) -> Tensor:
-        """The sum slow + post (Λ∘F)ᵀ over the first `rows` inputs."""
-        return slow + (self.matrix(layer)[..., :rows, :] @ post.unsqueeze(-1)).squeeze(-1)
 
     def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Remember the step's pairs; rate and decay are (B,)."""

@@ -64,7 +64,7 @@ class FastHistory:
         chunk: int,
     ) -> None:
         """Start from the matrices `start` (..., B, n, m), or from zero; fold every `chunk` steps."""
-        self._batch_shape, self._chunk = batch_shape, chunk
+        self.batch_shape, self._chunk = batch_shape, chunk
         self._layers: dict[str, _Layer] = {}
         inputs = sum(layer.inputs + layer.biases for layer in layers.values())
         pre_end, post_end = 0, inputs
@@ -81,7 +81,7 @@ class FastHistory:
     def _begin(self, start: Mapping[str, Tensor] | None) -> None:
         """Begin a chunk."""
         self._starts = {name: _Opened(matrix, self._chunk) for name, matrix in (start or {}).items()}
-        self._pairs = Pairs(self._like, self._batch_shape, self._chunk, self._columns)
+        self._pairs = Pairs(self._like, self.batch_shape, self._chunk, self._columns)
         self._handle = make_handle(self._like, self._pairs.buffer.shape)
 
     def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:

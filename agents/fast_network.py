@@ -13,9 +13,11 @@ from agents.distinct_pairs import DistinctPairs, saving
 from agents.fast_history import FastHistory, chunk_size
 from agents.fast_weights import DenseFastWeights, Fast, TraceFastWeights, gather, weight_in_use
 from agents.front_ends import make_front_end
+from agents.fused_weights import FusedWeights
 from agents.layers import PlasticLinear, with_ones
 from agents.modulation import SIGNED, squash
 from agents.options import PlasticityOptions
+from agents.rollout_weights import RolloutWeights
 from agents.rules import LowRank, Outer, Rule, Signals
 from agents.rules.base import check_change
 from plastic_envs.errors import UsageError
@@ -34,6 +36,10 @@ class FastWeightNetwork(Agent):
     fan_out: nn.ModuleDict | None
     keeps_trace: ClassVar[bool] = False
     """Whether the public state holds F for every rule; otherwise it holds Λ∘F where the rule does not need F itself."""
+
+    fused_to: ClassVar[int] = 40_000
+    """Weights of the largest layer up to which rollouts on a CPU change F by compiled passes where they could keep it
+    as distinct pairs too: those merge what is held, and take less memory."""
 
     pairs_from: ClassVar[float] = 50_000.0
     """The saving from which rollouts keep F as distinct pairs, as `distinct_pairs.saving` counts it: -inf for always,
@@ -125,6 +131,10 @@ class FastWeightNetwork(Agent):
             return {}
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
+        if steps is not None and self._may_fuse():
+            fades, traces = self.rule.decay != "none", self.options.retroactive
+            fused = FusedWeights(self.layers(), batch_shape, steps, fades=fades, bound=self.rule.bound, traces=traces)
+            return {"fast": fused}
         if steps is not None and self._may_keep_pairs(batch_shape, steps):
             return {"fast": DistinctPairs(self.layers(), batch_shape[0], traces=self.options.retroactive)}
 
@@ -152,6 +162,18 @@ class FastWeightNetwork(Agent):
         }
         return fastest[rule.decay] <= 0.4
 
+    def _may_fuse(self) -> bool:
+        """Whether compiled passes over F, where the state holds it, do the same and are cheapest.
+
+        What each unit makes of the modulator would need rates of each unit where it meets traces.
+        """
+        layers = self.layers().values()
+        allowed = self._keeps_trace and self.rule.rank_one and not (self.options.retroactive and self.options.fan_out)
+        if not allowed or any(layer.weight.device.type != "cpu" for layer in layers):
+            return False
+        sizes = [layer.weight.shape[-2] * layer.weight.shape[-1] for layer in layers]
+        return self.rule.bound is not None or max(sizes) <= self.fused_to
+
     def _may_keep_pairs(self, batch_shape: tuple[int, ...], steps: int) -> bool:
         """Whether F, where the state holds it, can be kept as distinct pairs, and whether that is cheaper.
 
@@ -164,9 +186,9 @@ class FastWeightNetwork(Agent):
     def close_state(self, state: State) -> State:
         """Fast weights as one matrix per layer and episode."""
         fast = state.get("fast")
-        if isinstance(fast, DistinctPairs) and self.options.retroactive:
+        if isinstance(fast, RolloutWeights) and self.options.retroactive:
             state = state | {"eligibility": fast.eligibility()}
-        return state | {"fast": fast.dense()} if isinstance(fast, FastHistory | DistinctPairs) else state
+        return state | {"fast": fast.dense()} if isinstance(fast, FastHistory | RolloutWeights) else state
 
     def _open(self, state: State) -> Fast | None:
         """The fast weights of a state, to be read and written."""
@@ -209,21 +231,23 @@ class FastWeightNetwork(Agent):
             record: Gets what `_recordable_fast` names.
         """
         options, own = self.options, self.rule.learning_rate()
-        changes, square_norm = self._changes(fast, pres, posts, errors or {})
+        changes = self._changes(fast, pres, posts, errors or {})
         own = None if own is None else own.unsqueeze(-1)  # (1,) or (P, 1)
-        factor = torch.ones_like(square_norm) if modulator is None else squash(options.modulation, modulator)
+        post = next(iter(posts.values()))
+        one = post.new_ones(post.shape[:-1])
+        factor = one if modulator is None else squash(options.modulation, modulator)
         step_rate = options.rate if own is None or options.retroactive else own
-        rate = step_rate * (torch.ones_like(factor) if options.fan_out else factor)
-        decay = {"network": options.decay * factor, "rate": step_rate * factor, "none": torch.zeros_like(factor)}
-        fading = decay[self.rule.decay]
+        rate = step_rate * (one if options.fan_out else factor)
+        fades = {"network": options.decay, "rate": step_rate, "none": 0.0}[self.rule.decay]
+        fading = fades * (one if self.rule.decay == "none" else factor)
         # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
         most = options.max_norm
-        limit = None if most is None else most * square_norm.clamp(min=most**2).rsqrt()
+        limit = None if most is None else most * _square_norm(changes).clamp(min=most**2).rsqrt()
         traces: State = {}
         if options.retroactive:
             fading_traces = torch.as_tensor(options.rate if own is None else own)
             gain = fading_traces if limit is None else fading_traces * limit
-            if isinstance(fast, DistinctPairs):
+            if isinstance(fast, RolloutWeights):
                 fast.write_traces(changes, rate, fading, gain, fading_traces)
             else:
                 fast.write(self._spread(state["eligibility"], factor), rate, fading)
@@ -231,7 +255,7 @@ class FastWeightNetwork(Agent):
         else:
             fast.write(self._spread(changes, factor), rate if limit is None else rate * limit, fading)
         if record is not None:
-            record |= {"rate": rate, "decay": fading, "norm": square_norm.sqrt(), "modulator": factor}
+            record |= {"rate": rate, "decay": fading, "norm": _square_norm(changes).sqrt(), "modulator": factor}
             record |= {f"fast.{name}": self._public(fast, name) for name in self.layers()}
         return {"fast": fast.matrices if isinstance(fast, DenseFastWeights) else fast} | traces
 
@@ -241,11 +265,10 @@ class FastWeightNetwork(Agent):
         pres: Mapping[str, Tensor],
         posts: Mapping[str, Tensor],
         errors: Mapping[str, Tensor],
-    ) -> tuple[dict[str, Outer | Tensor], Tensor]:
-        """The rule's change of each layer, and the sum of all squares (..., B)."""
+    ) -> dict[str, Outer | Tensor]:
+        """The rule's change of each layer."""
         rule, needs = self.rule, self.rule.needs
         changes: dict[str, Outer | Tensor] = {}
-        square_norm: Tensor | None = None
         for index, (name, layer) in enumerate(self.layers().items()):
             pre = pres[name]
             if layer.biases and not rule.plastic_biases:
@@ -260,11 +283,8 @@ class FastWeightNetwork(Agent):
             )
             change = rule.change(signals)
             check_change(rule, change, signals)
-            changes[name] = change = change.dense(signals) if isinstance(change, LowRank) else change
-            square = change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
-            square_norm = square if square_norm is None else square_norm + square
-        assert square_norm is not None
-        return changes, square_norm
+            changes[name] = change.dense(signals) if isinstance(change, LowRank) else change
+        return changes
 
     def _spread(self, changes: Mapping[str, Outer | Tensor], factor: Tensor) -> Mapping[str, Outer | Tensor]:
         """With fan-out, the changes times what each receiving unit makes of the modulator (..., B)."""
@@ -282,6 +302,15 @@ class FastWeightNetwork(Agent):
 
     def _public(self, fast: Fast, name: str) -> Tensor:
         """A layer's fast weights as the public state holds them."""
-        if isinstance(fast, DistinctPairs):
+        if isinstance(fast, RolloutWeights):
             return fast.trace(name)
         return fast.matrices[name] if isinstance(fast, DenseFastWeights) else fast.matrix(name)
+
+
+def _square_norm(changes: Mapping[str, Outer | Tensor]) -> Tensor:
+    """The sum of all squares (..., B)."""
+    squares = [
+        change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
+        for change in changes.values()
+    ]
+    return torch.stack(squares).sum(0) if len(squares) > 1 else squares[0]

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from agents.distinct_pairs import DistinctPairs
 from agents.layers import PlasticLinear
+from agents.rollout_weights import RolloutWeights
 from agents.rules.base import Bound, Outer
 
 
@@ -16,6 +16,10 @@ class FastWeights(Protocol):
     The weights in use are W + Λ∘F, with Λ the plasticity of each connection. Vectors are (..., B, n) on the input and
     (..., B, m) on the output side, with leading population dimensions.
     """
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """(B,), with leading population dimensions."""
 
     def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:
         """The sum slow + pre (Λ∘F) (..., B, m)."""
@@ -30,7 +34,7 @@ class FastWeights(Protocol):
         """Λ∘F (..., B, n, m)."""
 
 
-Fast = FastWeights | DistinctPairs
+Fast = FastWeights | RolloutWeights
 """A network's fast weights, in any of their forms."""
 
 
@@ -40,6 +44,11 @@ class DenseFastWeights:
     def __init__(self, layers: Mapping[str, PlasticLinear], matrices: Mapping[str, Tensor], clip: float | None) -> None:
         self._layers, self._clip = layers, clip
         self.matrices = dict(matrices)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """(B,), with leading population dimensions."""
+        return next(iter(self.matrices.values())).shape[:-2]
 
     def read(self, layer: str, pre: Tensor, slow: Tensor) -> Tensor:
         """The sum slow + pre (Λ∘F)."""
@@ -116,7 +125,7 @@ def weight_in_use(layer: PlasticLinear, fast: Fast, name: str) -> Tensor:
 
 def apply_layer(name: str, layer: PlasticLinear, fast: Fast | None, pre: Tensor) -> Tensor:
     """The product pre (W + Λ∘F)."""
-    if isinstance(fast, DistinctPairs):
+    if isinstance(fast, RolloutWeights):
         return fast.multiply(name, pre)
     slow = pre @ layer.weight
     return slow if fast is None else fast.read(name, pre, slow)

@@ -85,4 +85,5 @@ def layer_sizes(hidden: Any, layers: int) -> tuple[int, ...]:
 
 def with_ones(*parts: Tensor, ones: int) -> Tensor:
     """Join activities along the last dimension and append the constant inputs of the biases."""
-    return torch.cat([*parts, parts[-1].new_ones(*parts[-1].shape[:-1], ones)], -1)
+    joined = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+    return nn.functional.pad(joined, (0, ones), value=1.0)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from agents.agent import State
 from agents.fast_network import FastWeightNetwork
-from agents.fast_weights import DenseFastWeights, apply_layer
+from agents.fast_weights import apply_layer
 from agents.layers import PlasticLinear
 from agents.options import PlasticHeadOptions
 from agents.rules import Rule
@@ -79,8 +79,8 @@ class PlasticHead(FastWeightNetwork):
         """Live one step: observation (..., B, D) to logits (..., B, K); then one change of the fast weights."""
         features, label = percept.tensor_split((self.head.inputs,), -1)
         fast = self._open(state)
-        if isinstance(fast, DenseFastWeights):  # a population sees the same
-            features = features.expand(*fast.matrices["head"].shape[:-2], -1)
+        if fast is not None:  # a population sees the same
+            features = features.expand(*fast.batch_shape, -1)
         logits = apply_layer("head", self.head, fast, features) + self.options.label_gain * label
         probabilities = logits.softmax(-1)
         new: State = {}

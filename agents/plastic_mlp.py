@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from agents.agent import State
 from agents.fast_network import FastWeightNetwork
-from agents.fast_weights import DenseFastWeights, apply_layer
+from agents.fast_weights import apply_layer
 from agents.layers import PlasticLinear
 from agents.options import PlasticMLPOptions
 from agents.rules import Rule
@@ -90,8 +90,8 @@ class PlasticMLP(FastWeightNetwork):
         """Live one step: observation (..., B, D) to output (..., B, K); then one change of the fast weights."""
         fast = self._open(state)
         activity = percept
-        if isinstance(fast, DenseFastWeights):  # a population may see the same
-            activity = activity.expand(*next(iter(fast.matrices.values())).shape[:-2], -1)
+        if fast is not None:  # a population may see the same
+            activity = activity.expand(*fast.batch_shape, -1)
         read = [activity]
         pres: dict[str, Tensor] = {}
         posts: dict[str, Tensor] = {}

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from agents.agent import State
-from agents.distinct_pairs import DistinctPairs
 from agents.fast_network import FastWeightNetwork
 from agents.fast_weights import apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import PlasticRNNOptions
+from agents.rollout_weights import RolloutWeights
 from agents.rules import Rule
 from plastic_envs.checks import check_int, check_memory
 
@@ -102,7 +102,7 @@ class PlasticRNN(FastWeightNetwork):
         before = state["hidden"]  # (..., B, N)
         fast = self._open(state)
         summed = apply_layer("recurrent", self.recurrent, fast, before)
-        hidden = self._activate(percept, summed, prune=isinstance(fast, DistinctPairs))
+        hidden = self._activate(percept, summed, prune=isinstance(fast, RolloutWeights) and fast.skips_repeats)
         new: State = {"hidden": hidden}
         if fast is not None:
             pres, posts = {"recurrent": before}, {"recurrent": hidden}

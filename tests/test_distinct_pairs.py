@@ -5,35 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import agents
 from agents.distinct_pairs import DistinctPairs, saving
 from agents.fast_network import FastWeightNetwork
 from agents.layers import PlasticLinear
-from agents.plastic_rnn import PlasticRNN
 from agents.rules.base import Outer
-from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, layout
+from tests.rollout_forms import INPUTS, MODULATIONS, UNITS, Form, Held, assert_same, generator, live, make, spread
 
-UNITS = 6
 RULES = ["decaying-hebb", "additive-hebb,bound=none", "hebbian"]
-INPUTS: list[dict[str, Any]] = [
-    {"input": "linear"},
-    {"input": "add"},
-    {"input": "add", "plasticity": "shared"},
-    {"input": "clamp"},
-    {"input": "clamp", "hidden": UNITS + 1},
-]
-MODULATIONS: list[dict[str, Any]] = [
-    {},
-    {"modulation": "sigmoid"},
-    {"modulation": "sigmoid", "fan_out": True},
-    {"modulation": "tanh", "decay": 0.0},
-    {"modulation": "linear", "fan_out": True, "decay": 0.0},
-    {"modulation": "sigmoid", "retroactive": True},
-    {"modulation": "tanh", "retroactive": True, "decay": 0.0},
-]
 CASES = [
     (rule, {**inputs, **modulation})
     for rule in RULES
@@ -43,77 +23,9 @@ CASES = [
 ]
 
 
-class Held(SupervisedTask):
-    """Random patterns, each held for some steps and followed by blank ones; the last step's activity is scored."""
-
-    def __init__(self, gain: float = 1.0, held: int = 3, blank: int = 1) -> None:
-        self.gain, self.held, self.blank = gain, held, blank
-        self.horizon, self.output_size = 3 * (held + blank) + 2, UNITS
-        self.slices = layout({"pattern": UNITS})
-
-    def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        signs = torch.randint(2, (4, batch_size, UNITS), generator=generator).double() * 2 - 1
-        shown = torch.zeros(self.horizon, batch_size, UNITS, dtype=torch.float64)
-        for i in range(3):
-            start = i * (self.held + self.blank)
-            shown[start : start + self.held] = signs[i]
-        shown[-2:] = signs[3] * (torch.rand(batch_size, UNITS, generator=generator) < 0.5)
-        scored = torch.zeros(self.horizon, batch_size, dtype=torch.bool)
-        scored[-1] = True
-        targets = torch.randn(self.horizon, batch_size, UNITS, generator=generator).double()
-        return Episode(shown * self.gain, targets, scored, scored, {})
-
-
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
-def make(task: SupervisedTask, rule: str, options: dict[str, Any], eta: float = 0.3) -> PlasticRNN:
-    options = {"hidden": UNITS, "scale": 0.5, **options}
-    agent = agents.make_for(task, network="plastic-rnn", rule=rule, seed=1, **options).double()
-    assert isinstance(agent, PlasticRNN)
-    own = agent.rule.learning_rate()
-    if own is not None:
-        own.data.fill_(eta)
-    return agent
-
-
-def live(agent: FastWeightNetwork, inputs: Tensor, chunk: int | None, state: Any = None) -> tuple[Tensor, Any]:
-    """All steps, with distinct pairs or, for None, dense: outputs (T, B, K) and the last state in public form."""
-    batch = inputs.shape[1]
-    state = agent.initial_state((batch,)) if state is None else state
-    if chunk is not None:
-        traces = state.pop("eligibility", None) is not None
-        state["fast"] = DistinctPairs(agent.layers(), batch, chunk, traces=traces)
-    outputs = []
-    for observation in inputs:
-        output, state = agent.live(observation, state)
-        outputs.append(output)
-    return torch.stack(outputs), agent.close_state(state)
-
-
-def spread(values: Tensor) -> Tensor:
-    """A sum in which every number has a weight of its own."""
-    return (values * torch.linspace(-1, 1, values.numel(), dtype=values.dtype).view_as(values)).sum()
-
-
-def assert_same(agent: FastWeightNetwork, shown: Tensor, chunk: int, *, of: str) -> None:
-    """Outputs, last state and all gradients in both forms: those of the last output, of all outputs, or of F too."""
-    found = []
-    for form in (None, chunk):
-        inputs = shown.clone().requires_grad_()
-        outputs, state = live(agent, inputs, form)
-        fast = state["fast"][next(iter(agent.layers()))]
-        loss = spread(outputs[-1] if of == "last" else outputs)
-        loss = loss + spread(fast) if of == "trace" else loss
-        traces = state.get("eligibility", {})
-        for trace in traces.values() if of == "trace" else ():
-            loss = loss + spread(trace.square())
-        asked = [*agent.parameters(), inputs]
-        zeros = [torch.zeros_like(value) for value in asked]  # autograd need not know which gradients are zero
-        given = torch.autograd.grad(loss, asked, allow_unused=True)
-        found.append((outputs, fast, traces, *(zero if x is None else x for x, zero in zip(given, zeros, strict=True))))
-    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+def pairs(chunk: int) -> Form:
+    """Distinct pairs, folded every so many."""
+    return lambda agent, batch, steps, traces: DistinctPairs(agent.layers(), batch, chunk, traces=traces)
 
 
 @pytest.mark.parametrize(("rule", "options"), CASES, ids=str)
@@ -123,9 +35,9 @@ def test_values_and_gradients_are_those_of_dense_matrices(rule: str, options: di
         task = Held(gain)
         agent = make(task, rule, options)
         shown = task.sample(batch, generator()).inputs
-        assert_same(agent, shown, 100, of="last")
-        assert_same(agent, shown, 2, of="outputs")
-        assert_same(agent, shown, 5, of="trace")
+        assert_same(agent, shown, pairs(100), of="last")
+        assert_same(agent, shown, pairs(2), of="half")
+        assert_same(agent, shown, pairs(5), of="trace")
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0, 0.999])
@@ -133,13 +45,14 @@ def test_a_learning_rate_may_be_one(eta: float) -> None:
     task = Held()
     shown = task.sample(2, generator()).inputs
     for chunk in (1, 3, 100):
-        assert_same(make(task, "decaying-hebb", {"input": "add"}, eta), shown, chunk, of="trace")
+        assert_same(make(task, "decaying-hebb", {"input": "add"}, eta), shown, pairs(chunk), of="trace")
 
 
 def test_a_rollout_keeps_pairs_where_that_is_cheaper_and_comes_to_the_same() -> None:
     task = Held(30.0)
     agent = make(task, "decaying-hebb", {"input": "add", "modulation": "sigmoid"})
     episode = task.sample(3, generator())
+    agent.fused_to = 0  # type: ignore[misc]
     found = []
     for least in (math.inf, -math.inf):
         agent.pairs_from = least  # type: ignore[misc]
@@ -180,7 +93,7 @@ def test_narrow_layers_stay_dense() -> None:
 def test_a_population_lives_as_individuals_do() -> None:
     task = Held(30.0)
     agent = make(task, "decaying-hebb", {"input": "add"})
-    agent.pairs_from = -math.inf  # type: ignore[misc]
+    agent.pairs_from, agent.fused_to = -math.inf, 0  # type: ignore[misc]
     episode = task.sample(3, generator())
     with torch.no_grad():
         alone = agents.rollout(agent, task, 3, generator(), episode=episode).outputs
@@ -192,12 +105,12 @@ def test_a_population_lives_as_individuals_do() -> None:
 def test_held_states_are_remembered_once_and_multiplied_once() -> None:
     task = Held(30.0, held=6, blank=2)
     agent = make(task, "decaying-hebb", {"input": "add"})
-    pairs = DistinctPairs(agent.layers(), 3, chunk=100)
-    state = agent.initial_state((3,)) | {"fast": pairs}
+    kept = DistinctPairs(agent.layers(), 3, chunk=100)
+    state = agent.initial_state((3,)) | {"fast": kept}
     lengths, products = [], set()
     for observation in task.sample(3, generator()).inputs[:8]:
         _, state = agent.live(observation, state)
-        layer = pairs._layers["recurrent"]
+        layer = kept._layers["recurrent"]
         lengths.append(layer._chunk.length)
         products.add(layer._products)
     assert lengths == [1, 2, 2, 2, 2, 2, 3, 4]  # from nothing, itself, to the first blank state, to the second
@@ -206,13 +119,13 @@ def test_held_states_are_remembered_once_and_multiplied_once() -> None:
 
 def test_states_that_gradients_reach_are_never_merged() -> None:
     agent = make(Held(), "additive-hebb,bound=none", {"input": "add"})
-    pairs = DistinctPairs(agent.layers(), 1)
+    kept = DistinctPairs(agent.layers(), 1)
     pre, post = torch.ones(2, 1, UNITS, dtype=torch.float64, requires_grad=True)
     rate, decay = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for first, second in ((pre, post), (pre.detach(), post.detach()), (pre, post.detach()), (pre.detach(), post)):
-        pairs.write({"recurrent": Outer(first, second)}, rate, decay)
-    assert pairs._layers["recurrent"]._chunk.length == 4
-    (spread(pairs.trace("recurrent"))).backward()
+        kept.write({"recurrent": Outer(first, second)}, rate, decay)
+    assert kept._layers["recurrent"]._chunk.length == 4
+    (spread(kept.trace("recurrent"))).backward()
 
 
 def test_dense_steps_go_on_where_a_rollout_ended() -> None:
@@ -220,7 +133,7 @@ def test_dense_steps_go_on_where_a_rollout_ended() -> None:
     agent = make(task, "decaying-hebb", {"input": "add"})
     shown = task.sample(2, generator()).inputs
     outputs, _ = live(agent, shown, None)
-    _, state = live(agent, shown[:9], 4)
+    _, state = live(agent, shown[:9], pairs(4))
     rest, _ = live(agent, shown[9:], None, state)
     torch.testing.assert_close(rest, outputs[9:], rtol=1e-10, atol=1e-12)
 
@@ -232,14 +145,14 @@ def test_any_part_of_the_parameters_gets_its_gradient_and_again(gain: float) -> 
     shown = task.sample(2, generator()).inputs
     for name, value in agent.named_parameters():
         dense, _ = live(agent, shown, None)
-        outputs, _ = live(agent, shown, 3)
+        outputs, _ = live(agent, shown, pairs(3))
         (expected,) = torch.autograd.grad(dense[-1].sum(), value)
         for _ in range(2):
             (found,) = torch.autograd.grad(outputs[-1].sum(), value, retain_graph=True)
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, msg=name)
         agent.requires_grad_(False)
         value.requires_grad_()
-        alone, _ = live(agent, shown, 3)
+        alone, _ = live(agent, shown, pairs(3))
         (found,) = torch.autograd.grad(alone[-1].sum(), value)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12, msg=name)
         agent.requires_grad_()
@@ -247,14 +160,14 @@ def test_any_part_of_the_parameters_gets_its_gradient_and_again(gain: float) -> 
 
 def test_the_product_with_the_transpose_is_that_of_the_matrix() -> None:
     agent = make(Held(), "decaying-hebb", {"input": "add"})
-    pairs = DistinctPairs(agent.layers(), 2, chunk=2)
+    kept = DistinctPairs(agent.layers(), 2, chunk=2)
     pre, post = torch.randn(2, 3, 2, UNITS, generator=generator()).double()
     with torch.no_grad():
         for pair in zip(pre, post, strict=True):
-            pairs.write({"recurrent": Outer(*pair)}, torch.full((2,), 0.5).double(), torch.full((2,), 0.5).double())
+            kept.write({"recurrent": Outer(*pair)}, torch.full((2,), 0.5).double(), torch.full((2,), 0.5).double())
         fast = sum(0.5 ** (3 - i) * Outer(pre[i], post[i]).dense() for i in range(3))
         expected = torch.einsum("bm,bnm->bn", post[0], agent.recurrent.plasticity * fast)[:, :4]
-        torch.testing.assert_close(pairs.read_back("recurrent", post[0], 4, torch.ones(2, 4)), 1 + expected)
+        torch.testing.assert_close(kept.read_back("recurrent", post[0], 4, torch.ones(2, 4)), 1 + expected)
 
 
 @pytest.mark.parametrize("rule", ["decaying-hebb", "additive-hebb,bound=none"])
@@ -264,4 +177,4 @@ def test_one_shot_heads(rule: str, modulation: dict[str, Any]) -> None:
     agent = agents.make(9, 3, network="plastic-head", rule=rule, scale=0.4, label_gain=3.0, **modulation).double()
     assert isinstance(agent, FastWeightNetwork)
     shown = torch.cat([task.sample(2, generator()).inputs, torch.rand(14, 2, 3).double()], -1)
-    assert_same(agent, shown, 4, of="trace")
+    assert_same(agent, shown, pairs(4), of="trace")

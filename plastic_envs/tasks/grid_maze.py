@@ -107,7 +107,7 @@ class GridMaze(Task):
         position, goal, landing, time = state
         aim = functional.embedding(5 * position + action, self.neighbours.to(goal.device)).squeeze(-1)  # (..., B)
         entered = aim == goal
-        reward = torch.where(entered, self.reward, 0.0)
+        reward = entered * self.reward
         if self.wall_penalty:
             reward = torch.where(aim == position, -self.wall_penalty, reward)
         position = torch.where(entered, at_time(landing, time), aim)
@@ -116,10 +116,12 @@ class GridMaze(Task):
         observation[..., TIME] = time / self.horizon
         observation[..., REWARD] = reward
         scored = torch.ones_like(goal, dtype=torch.bool)
+        after = MazeState(position, goal, landing, time)
+        if isinstance(time, int) and time < self.horizon:
+            return Step(after, observation, reward, torch.zeros_like(scored), reward, scored)
         terminated = scored & (time >= self.horizon)
-        if not isinstance(time, int) or time >= self.horizon:
-            observation.masked_fill_(terminated.unsqueeze(-1), 0)
-        return Step(MazeState(position, goal, landing, time), observation, reward, terminated, reward, scored)
+        observation.masked_fill_(terminated.unsqueeze(-1), 0)
+        return Step(after, observation, reward, terminated, reward, scored)
 
     def replace(self, state: MazeState, mask: Tensor, fresh: MazeState) -> MazeState:
         """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order."""

@@ -1,0 +1,174 @@
+"""Steps of `agents.fused_weights`, compiled by Numba: one pass over the matrices each.
+
+Matrices are (N, n, m), N = P · B episodes of P individuals; weights and plasticities (Q, n, m) are those of Q = P
+individuals, or of all for Q = 1. What is None is left out when a kernel is compiled: traces, decays and bounds cost
+nothing where there are none.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numpy import floating
+from numpy.typing import NDArray
+
+Array = NDArray[floating[Any]]
+Maybe = Any
+"""An array or a number, or None."""
+
+
+def compiled(kernel: Callable[..., None]) -> Any:
+    """Compile at the first call for each combination of types, and keep that on disk."""
+    options: dict[str, Any] = {"fastmath": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(kernel)
+    except RuntimeError:  # no folder to keep it in can be written
+        return numba.njit(**options)(kernel)
+
+
+@compiled
+def advance(
+    fast: Array,
+    trace: Maybe,
+    new_fast: Maybe,
+    new_trace: Maybe,
+    pre: Array,
+    post: Array,
+    rate: Array,
+    keep: Maybe,
+    gain: Maybe,
+    trace_keep: Maybe,
+    limit: Maybe,
+    soft: bool,
+    weight: Maybe,
+    plasticity: Maybe,
+    query: Maybe,
+    out: Maybe,
+) -> None:
+    """Change F, and E if there is one, and then put the product of queries (N, n) with W + Λ∘F into `out` (N, m).
+
+    Without a trace F ← keep F + rate pre ⊗ post. With one F ← keep F + rate E, then E ← trace_keep E + gain pre ⊗ post.
+    They are changed in place, or where there are `new_fast` and `new_trace` these are filled in instead.
+    """
+    episodes, n, m = fast.shape
+    for b in range(episodes):
+        if query is not None:
+            own = b // (episodes // len(weight))
+            out[b] = 0
+        for i in range(n):
+            for j in range(m):
+                kept = fast[b, i, j] if keep is None else keep[b] * fast[b, i, j]
+                if trace is None:
+                    change = rate[b] * pre[b, i] * post[b, j]
+                else:
+                    change = rate[b] * trace[b, i, j]
+                    next_trace = trace_keep[b] * trace[b, i, j] + gain[b] * pre[b, i] * post[b, j]
+                    if new_trace is None:
+                        trace[b, i, j] = next_trace
+                    else:
+                        new_trace[b, i, j] = next_trace
+                new = kept + change
+                if limit is not None:
+                    if soft:
+                        new -= abs(change) * kept
+                    new = min(max(new, -limit), limit)
+                if new_fast is None:
+                    fast[b, i, j] = new
+                else:
+                    new_fast[b, i, j] = new
+                if query is not None:
+                    out[b, j] += query[b, i] * (weight[own, i, j] + plasticity[own, i, j] * new)
+
+
+@compiled
+def go_back(
+    fast: Array,
+    trace: Maybe,
+    pre: Array,
+    post: Array,
+    rate: Array,
+    keep: Maybe,
+    gain: Maybe,
+    trace_keep: Maybe,
+    limit: Maybe,
+    soft: bool,
+    weight: Array,
+    plasticity: Array,
+    query: Array,
+    to_out: Array,
+    to_fast: Array,
+    to_trace: Maybe,
+    to_plasticity: Array,
+    to_query: Array,
+    to_pre: Array,
+    to_post: Array,
+    to_rate: Array,
+    to_keep: Maybe,
+    to_gain: Maybe,
+    to_trace_keep: Maybe,
+    undo: Maybe,
+) -> None:
+    """The way back through `advance`, from F and E before it.
+
+    If `undo` is not None, F is that after the step, and is changed back in place; only for one that adds to F alone.
+
+    Gradients by F and E come as those after the step and leave as those before it; that by Λ is added to; all others
+    are filled in. That by W is the sum of the outer products of `query` and `to_out`, and is left to the caller.
+    """
+    episodes, n, m = fast.shape
+    for b in range(episodes):
+        own = b // (episodes // len(weight))
+        zero = fast.dtype.type(0)
+        by_rate, by_keep, by_gain, by_trace_keep = zero, zero, zero, zero
+        to_post[b] = 0
+        for i in range(n):
+            asked, by_pre = zero, zero
+            for j in range(m):
+                old = fast[b, i, j]
+                kept = old if keep is None else keep[b] * old
+                change = rate[b] * pre[b, i] * post[b, j] if trace is None else rate[b] * trace[b, i, j]
+                new = kept + change
+                if undo is not None:
+                    new, fast[b, i, j] = old, old - change
+                if limit is not None:
+                    if soft:
+                        new -= abs(change) * kept
+                    unbounded = new
+                    new = min(max(new, -limit), limit)
+                answered = to_out[b, j] * plasticity[own, i, j]
+                asked += to_out[b, j] * weight[own, i, j] + answered * new
+                to_plasticity[own, i, j] += query[b, i] * to_out[b, j] * new
+                to_new = to_fast[b, i, j] + query[b, i] * answered
+                if limit is not None:
+                    to_new = to_new if new == unbounded else zero
+                to_change, to_kept = to_new, to_new
+                if limit is not None and soft:
+                    to_change = to_new - to_new * (kept if change > 0 else -kept)
+                    to_kept = to_new - to_new * abs(change)
+                if trace is None:
+                    by_pre += to_change * post[b, j]
+                    to_post[b, j] += to_change * rate[b] * pre[b, i]
+                else:
+                    by_rate += to_change * trace[b, i, j]
+                    to_new_trace = to_trace[b, i, j]
+                    by_pre += to_new_trace * post[b, j]
+                    to_post[b, j] += to_new_trace * gain[b] * pre[b, i]
+                    by_trace_keep += to_new_trace * trace[b, i, j]
+                    to_trace[b, i, j] = trace_keep[b] * to_new_trace + rate[b] * to_change
+                if keep is None:
+                    to_fast[b, i, j] = to_kept
+                else:
+                    by_keep += to_kept * old
+                    to_fast[b, i, j] = keep[b] * to_kept
+            to_query[b, i] = asked
+            if trace is None:
+                to_pre[b, i] = rate[b] * by_pre
+                by_rate += pre[b, i] * by_pre
+            else:
+                to_pre[b, i] = gain[b] * by_pre
+                by_gain += pre[b, i] * by_pre
+        to_rate[b] = by_rate
+        if keep is not None:
+            to_keep[b] = by_keep
+        if trace is not None:
+            to_gain[b], to_trace_keep[b] = by_gain, by_trace_keep

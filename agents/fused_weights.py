@@ -1,0 +1,150 @@
+"""Fast weights of small layers on a CPU: one matrix an episode, all of a step in one compiled pass over it.
+
+Autograd would write and keep some sixteen matrices an episode and step. Here the change of a step waits for the next
+product and is made in the same pass, in place; the way back is one pass too, from matrices that are kept for few steps
+and formed again for the others. Bounds and eligibility traces cost next to nothing. Equal to the dense form to
+rounding.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from agents.fused_nodes import Advance, Life, Open, Show
+from agents.layers import PlasticLinear
+from agents.rollout_weights import RolloutWeights
+from agents.rules.base import Bound, Outer
+
+
+class FusedWeights(RolloutWeights):
+    """The fast weights of all layers during a rollout (see the module's text), all zero at the start.
+
+    Args:
+        layers: The layers.
+        batch_shape: (B,) or (P, B).
+        steps: How many steps the rollout will have at most.
+        fades: Whether F loses part of itself at a step.
+        bound: What keeps F within limits.
+        traces: Whether there are eligibility traces.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, PlasticLinear],
+        batch_shape: tuple[int, ...],
+        steps: int,
+        *,
+        fades: bool,
+        bound: Bound | None = None,
+        traces: bool = False,
+    ) -> None:
+        self.batch_shape = batch_shape
+        self._layers = {name: _Layer(layer, batch_shape, steps, fades, bound, traces) for name, layer in layers.items()}
+
+    def multiply(self, layer: str, pre: Tensor) -> Tensor:
+        """The product pre (W + Λ∘F)."""
+        return self._layers[layer].multiply(pre)
+
+    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+        """F ← (1 − decay) F + rate · change."""
+        for name, change in changes.items():
+            assert isinstance(change, Outer)
+            self._layers[name].write(change, rate, decay)
+
+    def write_traces(
+        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, fading: Tensor
+    ) -> None:
+        """F ← (1 − decay) F + rate · E, then E ← (1 − fading) E + gain · change."""
+        for name, change in changes.items():
+            assert isinstance(change, Outer)
+            self._layers[name].write(change, rate, decay, gain, fading)
+
+    def matrix(self, layer: str) -> Tensor:
+        """Λ∘F, formed anew."""
+        found = self._layers[layer]
+        return found.plasticity.unsqueeze(-3) * self.trace(layer)
+
+    def trace(self, layer: str) -> Tensor:
+        """F itself, copied."""
+        return self._layers[layer].show()[0]
+
+    def dense(self) -> dict[str, Tensor]:
+        """F of all layers: the public form."""
+        return {name: self.trace(name) for name in self._layers}
+
+    def eligibility(self) -> dict[str, Tensor]:
+        """E of all layers: the public form."""
+        return {name: layer.show()[1] for name, layer in self._layers.items()}
+
+
+class _Layer:
+    """One layer's life, and the change that waits for the next product."""
+
+    def __init__(
+        self,
+        layer: PlasticLinear,
+        batch_shape: tuple[int, ...],
+        steps: int,
+        fades: bool,
+        bound: Bound | None,
+        traces: bool,
+    ) -> None:
+        assert layer.plasticity is not None
+        self.plasticity = layer.plasticity
+        individuals = max(layer.weight.shape[:-2], layer.plasticity.shape[:-2])  # () or (P,)
+        n, m = layer.weight.shape[-2:]
+        weight, plasticity = (
+            part.expand(*individuals, n, m).reshape(-1, n, m).contiguous() for part in (layer.weight, layer.plasticity)
+        )
+        self._batch_shape, self._fades = batch_shape, fades
+        self._rows = rows = math.prod(batch_shape)
+        self._life = Life(weight, plasticity, rows, steps, fades, bound, traces)
+        self._token: Tensor = Open.run(self._life, weight, plasticity)
+        nothing, all_of_it = weight.new_zeros(rows), weight.new_ones(rows)
+        traced = (nothing, all_of_it) if traces else (None, None)
+        keep = all_of_it if fades else None
+        self._none = (weight.new_zeros(rows, n), weight.new_zeros(rows, m), nothing, keep, *traced)
+        self._waiting: tuple[Tensor | None, ...] = self._none
+
+    def multiply(self, pre: Tensor) -> Tensor:
+        """The product pre (W + Λ∘F)."""
+        total: Tensor
+        total, self._token = Advance.run(self._token, self._flat(pre, 1), self._life, *self._waiting)
+        self._waiting = self._none
+        return total.view(*self._batch_shape, -1)
+
+    def write(
+        self, pair: Outer, rate: Tensor, decay: Tensor, gain: Tensor | None = None, fading: Tensor | None = None
+    ) -> None:
+        """Let a change wait for the next product."""
+        self._make_waiting()
+        self._waiting = (
+            self._flat(pair.pre, 1),
+            self._flat(pair.post, 1),
+            self._flat(rate),
+            self._flat(1 - decay) if self._fades else None,
+            None if gain is None else self._flat(gain),
+            None if fading is None else self._flat(1 - fading),
+        )
+
+    def show(self) -> tuple[Tensor, Any]:
+        """F and, if there are traces, E, copied."""
+        self._make_waiting()
+        fast: Tensor
+        fast, trace, self._token = Show.run(self._token, self._life)
+        shape = (*self._batch_shape, *fast.shape[1:])
+        return fast.view(shape), trace if trace is None else trace.view(shape)
+
+    def _make_waiting(self) -> None:
+        """Make the change that waits, if there is one."""
+        if self._waiting is not self._none:
+            self.multiply(self._none[0].view(*self._batch_shape, -1))
+
+    def _flat(self, values: Tensor, features: int = 0) -> Tensor:
+        """All episodes one after the other: (..., B) and behind it the given number of dimensions."""
+        tail = values.shape[values.dim() - features :]
+        if values.shape != (self._rows, *tail):
+            values = values.expand(*self._batch_shape, *tail).reshape(-1, *tail)
+        return values.contiguous()
