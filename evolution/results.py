@@ -33,7 +33,7 @@ Progress = Callable[[RunProgress], None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to; the scores are those of the agent in its folder, the interval a bootstrap over episodes."""
+    """What a run came to, by the agent in its folder; the interval is a bootstrap over what is drawn apart."""
 
     status: Status
     metric: float

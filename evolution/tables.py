@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from evolution.statistics import Interval
 from evolution.summary import Cell, Summary
-from plastic_envs.task import Metric
+from plastic_envs.task import Metric, Task
 
 MISSING = "–"
 
@@ -21,11 +21,17 @@ def format_number(value: float, metric: Metric, digits: int | None = None) -> st
     return f"{value:.{min(digits, 6)}f}"
 
 
-def format_bootstrap(low: float, high: float, metric: Metric) -> str:
+def bootstrap_name(task: Task) -> str:
+    """What the interval of one evaluation is: over what is drawn apart, episodes or whole worlds."""
+    return f"95% bootstrap over {'worlds' if task.drawn_together > 1 else 'episodes'}"
+
+
+def format_bootstrap(low: float, high: float, task: Task) -> str:
     """The interval of one evaluation, as `"(0.07 to 0.09, 95% bootstrap over episodes)"`."""
+    metric = task.metric_kind
     if math.isnan(low) or math.isnan(high):
         return "(no interval)"
-    return f"({format_number(low, metric)} to {format_number(high, metric)}, 95% bootstrap over episodes)"
+    return f"({format_number(low, metric)} to {format_number(high, metric)}, {bootstrap_name(task)})"
 
 
 def format_interval(interval: Interval, metric: Metric, *, seeds: bool = True) -> str:

@@ -1,12 +1,15 @@
 """What claims tell while they run, and that two of them do not share a folder."""
 
+import dataclasses
 import re
 
 import pytest
+import torch
 
 import evolution
 from evolution.claims import ClaimSettings, generalization, learning_speed, robustness, schemes
 from evolution.claims import random_feedback as feedback
+from evolution.claims.learners import Learner
 from evolution.claims.one_shot import Sizes
 from evolution.claims.parts import part
 from evolution.cli import main
@@ -43,12 +46,30 @@ def test_a_part_that_is_broken_off_is_not_told_of(capsys):
 
 
 def test_a_contest_tells_of_every_agent_and_seed(capsys):
-    table = contest().run(3)
+    table = contest().run(ClaimSettings(seed=3))
     lines = told(capsys)
     assert [line["name"] for line in lines] == [f"{name}, seed {seed}" for name in table for seed in (3000, 3001)]
     curves = [curve for curves in table.values() for curve in curves]
     assert [line["value"] for line in lines] == [f"{curve.final:.3g}" for curve in curves]
     assert {line["measure"] for line in lines} == {TASK.metric_kind}
+
+
+def test_processes_side_by_side_come_to_the_same(capfd):
+    alone, together = (contest().run(ClaimSettings(seed=3, jobs=jobs)) for jobs in (1, 2))
+    assert together.keys() == alone.keys()
+    for name, curves in alone.items():
+        for one, other in zip(curves, together[name], strict=True):
+            assert (one.metric, one.episodes, one.parameters) == (other.metric, other.episodes, other.parameters)
+            for mine, its in zip(one.agent.parameters(), other.agent.parameters(), strict=True):
+                assert torch.equal(mine, its)
+    assert sorted(capfd.readouterr().err.splitlines())[0].startswith(min(alone))
+
+
+def test_a_process_that_fails_is_named(capfd):
+    with pytest.raises(UsageError, match=r"^ours, seed 0: unknown searcher 'nothing'"):
+        dataclasses.replace(contest(), learners={"ours": Learner(contest().learners["ours"].make, "nothing")}).run(
+            ClaimSettings(jobs=2)
+        )
 
 
 def test_a_claim_prints_its_finding_on_standard_output_and_its_parts_beside(tmp_path, monkeypatch, capsys):

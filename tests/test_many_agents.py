@@ -19,6 +19,7 @@ from evolution.checkpoint import same_state
 from evolution.evotorch_problem import Lived
 from evolution.generation import told_of_generation, told_of_rule
 from evolution.steps import read_steps
+from evolution.tables import format_bootstrap
 from plastic_envs import UsageError, make_task
 from plastic_envs.seating import Seating
 
@@ -243,6 +244,7 @@ def test_intervals_are_over_what_was_drawn_together():
     expected = 1.96 * float(pairs.std()) / len(pairs) ** 0.5
     assert (high - low) / 2 == pytest.approx(expected, rel=0.1)
     assert task.drawn_together == 4
+    assert format_bootstrap(1.0, 2.0, task) == "(1.00 to 2.00, 95% bootstrap over worlds)"
     assert make_task("Foraging,n_agents=2,n_kinds=3").drawn_together == 2
 
 

@@ -23,10 +23,12 @@ class ClaimSettings:
 
     full: bool = False  # larger, or the paper's sizes, rather than within minutes
     seed: int = 0  # root of all random streams
+    jobs: int = 1  # processes side by side, in claims that train agents of several kinds; the figures are the same
 
     def __post_init__(self) -> None:
         check_bool("full", self.full)
         check_int("seed", self.seed, low=0)
+        check_int("jobs", self.jobs, low=1)
 
 
 @dataclass(frozen=True)

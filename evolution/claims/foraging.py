@@ -40,7 +40,7 @@ def foraging(settings: ClaimSettings) -> Finding:
     seeds, and if with fixed meaning they do not earn more than the same layer without plasticity.
     """
     found = {name: contest(task, settings.full) for name, task in tasks().items()}
-    tables = {name: each.run(settings.seed) for name, each in found.items()}
+    tables = {name: each.run(settings) for name, each in found.items()}
     ages = {name: [by_age(found[name].task, curve.agent) for curve in tables[name][PLASTIC]] for name in found}
     gains = mean_interval([float(age[AGES // 2 :].mean() - age[0]) for age in ages[DRAWN]])
     rises = gains.low is not None and gains.low > 0

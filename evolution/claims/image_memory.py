@@ -37,7 +37,7 @@ def image_memory(settings: ClaimSettings) -> Finding:
     shown gives.
     """
     found = contest(settings.full)
-    table = found.run(settings.seed)
+    table = found.run(settings)
     mean = evaluate(table[FIXED][0].agent, found.task, found.eval_episodes).references[MEAN]
     interval = mean_interval([curve.final for curve in table[PLASTIC]])
     below = interval.high is not None and interval.high < mean

@@ -3,16 +3,21 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from agents import Agent
-from evolution.claims.finding import Value
+from evolution.claims.finding import ClaimSettings, Value
 from evolution.claims.parts import part
 from evolution.evaluation import evaluate
 from evolution.searcher import Diverged, make_searcher
 from evolution.seeding import derive_seed
 from evolution.statistics import difference_interval, mean_interval
+from evolution.workers import Report, run_isolated
+from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
 
 if TYPE_CHECKING:
@@ -116,16 +121,27 @@ class Contest:
     eval_episodes: int
     bound: float
 
-    def run(self, root: int) -> dict[str, list[Curve]]:
-        """Train all, each with its seeds, one after the other."""
-        return {
-            name: [
-                learn(name, learner, self.task, self.budget, seed=root * 1000 + seed, evals=self.evals,
-                      eval_episodes=self.eval_episodes)
-                for seed in range(self.seeds)
-            ]
-            for name, learner in self.learners.items()
-        }  # fmt: skip
+    def run(self, settings: ClaimSettings) -> dict[str, list[Curve]]:
+        """Train all, each with its seeds: one after the other, or in processes side by side, to the same numbers.
+
+        Raises:
+            UsageError: one of several processes has failed.
+        """
+        items = [(self, name, settings.seed * 1000 + seed) for name in self.learners for seed in range(self.seeds)]
+        if settings.jobs == 1:
+            curves = [_train(*item) for item in items]
+        else:
+            found: dict[int, Curve] = {}
+            with closing(run_isolated(_train_apart, items, min(settings.jobs, len(items)))) as events:
+                for event in events:
+                    if event.error is not None:
+                        _, name, seed = items[event.index]
+                        raise UsageError(f"{name}, seed {seed}: {event.error}")
+                    if not event.ended:
+                        found[event.index] = event.payload
+            curves = [found[index] for index in range(len(items))]
+        starts = range(0, len(items), self.seeds)
+        return {name: curves[i : i + self.seeds] for name, i in zip(self.learners, starts, strict=True)}
 
     def leads(self, table: Mapping[str, Sequence[Curve]], one: str, other: str) -> bool:
         """Whether one ends better than another by more than the 95% interval of the difference (Welch)."""
@@ -188,3 +204,16 @@ class Contest:
         axes.set_ylabel(f"{self.task.metric_kind} on held-out episodes")
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=8)
+
+
+def _train(contest: Contest, name: str, seed: int) -> Curve:
+    learner, evals = contest.learners[name], contest.evals
+    return learn(
+        name, learner, contest.task, contest.budget, seed=seed, evals=evals, eval_episodes=contest.eval_episodes
+    )
+
+
+def _train_apart(item: tuple[Contest, str, int], report: Report) -> None:
+    """The same in a process of its own."""
+    torch.set_num_threads(1)
+    report(_train(*item))

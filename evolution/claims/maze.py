@@ -39,7 +39,7 @@ def maze(settings: ClaimSettings) -> Finding:
     verdicts, holds = [], True
     tables: list[Table] = []
     for name, found in contests(settings.full).items():
-        table = found.run(settings.seed)
+        table = found.run(settings)
         tables.append((found, table))
         common = {found.task.metric_kind: "score", f"to {found.bound:g}": "to bound"}
         figures += [{"task": name, **{common.get(key, key): row[key] for key in row}} for row in found.rows(table)]

@@ -108,7 +108,7 @@ def _make(task: SupervisedTask, how: dict[str, Any], seed: int) -> Agent:
 
 def _judge(found: Contest, settings: ClaimSettings, claim: str, source: str, *, least: float, where: str) -> Finding:
     """Whether one of ours is above the others, the nearest neighbour, chance and an accuracy."""
-    table = found.run(settings.seed)
+    table = found.run(settings)
     references = evaluate(next(iter(table.values()))[0].agent, found.task, found.eval_episodes).references
     bar = max(least, references[NEAREST], references["chance"])
 

@@ -25,12 +25,12 @@ def pattern_memory(settings: ClaimSettings) -> Finding:
     95% Welch interval (on the small version), and, in the full settings, if it falls below 1% at full size.
     """
     small = contest(settings.full)
-    table = small.run(settings.seed)
+    table = small.run(settings)
     rows = [{"task": "50 bits", **row} for row in small.rows(table)]
     holds, verdict = small.wins(table, PLASTIC), f"50 bits, 2 patterns: {small.verdict(table)}"
     if settings.full:
         large = full_size()
-        found = large.run(settings.seed)
+        found = large.run(settings)
         rows += [{"task": "1000 bits", **row} for row in large.rows(found)]
         least = min(found[PLASTIC][0].metric)
         holds = holds and least < STORED

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from evolution.claims.finding import ClaimSettings, Finding
@@ -14,7 +13,13 @@ FORMAT = 1
 
 
 def claim(
-    number: str, *, full: bool = False, seed: int = 0, out: str | Path | None = None, overwrite: bool = False
+    number: str,
+    *,
+    full: bool = False,
+    seed: int = 0,
+    jobs: int = 1,
+    out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Finding:
     """Run a claim of `CLAIMS` and write what came of it; long ones print a line on standard error for each part.
 
@@ -22,6 +27,7 @@ def claim(
         number: its name in `CLAIMS`, or `module:Name` of your own.
         full: larger, or the paper's sizes, rather than within minutes.
         seed: root of all random streams; equal settings give equal figures.
+        jobs: processes side by side, of use to claims that train agents of several kinds.
         out: the folder; by default runs/claim-<number>.
         overwrite: replace the claim in `out`.
 
@@ -34,7 +40,7 @@ def claim(
 
     from evolution.claims import CLAIMS
 
-    settings = ClaimSettings(full, seed)
+    settings = ClaimSettings(full, seed, jobs)
     run, options = CLAIMS.load(number), CLAIMS[number].options
     folder = default_folder(number) if out is None else Path(out)
     _check_matplotlib()
@@ -85,7 +91,7 @@ def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) 
         "source": finding.source,
         "holds": finding.holds,
         "verdict": finding.verdict,
-        "settings": asdict(settings),
+        "settings": {"full": settings.full, "seed": settings.seed},
         "versions": versions(),
     }
     write_atomically(folder / "claim.json", (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())

@@ -11,6 +11,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("number", metavar="N", nargs="?", default="list", help=NUMBER_HELP)
     parser.add_argument("--full", action="store_true", help="larger, or the paper's sizes, rather than within minutes")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all random streams (0)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes side by side, if it trains several kinds of agents (1)",
+    )
     parser.add_argument("--out", metavar="DIR", help="folder of the claim (runs/claim-N)")
     parser.add_argument("--overwrite", action="store_true", help="replace the claim in DIR")
 
@@ -25,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         for number, row in CLAIMS.items():
             print(f"{number:<{width}}  {row.summary}")
         return 0
-    finding = claim(args.number, full=args.full, seed=args.seed, out=args.out, overwrite=args.overwrite)
+    finding = claim(args.number, full=args.full, seed=args.seed, jobs=args.jobs, out=args.out, overwrite=args.overwrite)
     print(f"Claim {args.number}: {finding.text()}", end="")
     folder = args.out or default_folder(args.number)
     print(f"\nclaim.json, figures.csv and picture.png are in {folder}", file=sys.stderr)

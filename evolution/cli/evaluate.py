@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
     from evolution.run_folder import without_nan
+    from evolution.tables import bootstrap_name
 
     values = {
         "task": spec,
@@ -54,7 +55,7 @@ def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
         "higher_is_better": task.higher_is_better,
         "episodes": len(evaluation.scores),
         "mean": evaluation.metric,
-        "interval": {"method": "95% bootstrap over episodes", "ends": list(evaluation.interval)},
+        "interval": {"method": bootstrap_name(task), "ends": list(evaluation.interval)},
         "loss": evaluation.loss,
         "chance": getattr(task, "chance", None),
         "best": getattr(task, "best", None),
@@ -74,6 +75,6 @@ def _as_text(spec: str, task: "Task", evaluation: "Evaluation") -> str:
         scores["best possible"] = best
     width = max(map(len, scores))
     for name, score in scores.items():
-        interval = f"  {format_bootstrap(*evaluation.interval, task.metric_kind)}" if name == "agent" else ""
+        interval = f"  {format_bootstrap(*evaluation.interval, task)}" if name == "agent" else ""
         lines.append(f"  {name:<{width}}  {format_number(score, task.metric_kind)}{interval}")
     return "\n".join(lines)

@@ -61,10 +61,11 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
-    metric = make_task(settings.task).metric_kind
+    task = make_task(settings.task)
+    metric = task.metric_kind
     print(
         f"{result.status}: {metric} {format_number(result.metric, metric)} on {settings.eval_episodes:,} held-out "
-        f"episodes {format_bootstrap(result.metric_low, result.metric_high, metric)}, "
+        f"episodes {format_bootstrap(result.metric_low, result.metric_high, task)}, "
         f"{counted(result.n_searched, 'parameter')} searched, "
         f"{counted(result.episodes, 'episode')} in {duration(result.seconds)}"
     )
