@@ -64,8 +64,8 @@ class FastWeightNetwork(Agent):
         """How many numbers the network works on at a step: features instead of pixels, and the rest."""
         self.plastic = bool(rule.needs)
         self.batched = rule.batched
-        fades = rule.decay == "rate" or (rule.decay == "network" and options.decay > 0)
-        if self.plastic and fades and options.modulation in SIGNED:
+        self.fades = rule.decay == "rate" or (rule.decay == "network" and options.decay > 0)
+        if self.plastic and self.fades and options.modulation in SIGNED:
             raise UsageError(
                 f"modulation={options.modulation} can be negative, and the weights that fade by this rule would grow "
                 "without end: choose sigmoid or double-sigmoid, or a rule without decay"
@@ -132,9 +132,8 @@ class FastWeightNetwork(Agent):
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
         if steps is not None and self._may_fuse():
-            fades, traces = self.rule.decay != "none", self.options.retroactive
-            fused = FusedWeights(self.layers(), batch_shape, steps, fades=fades, bound=self.rule.bound, traces=traces)
-            return {"fast": fused}
+            kept = {"fades": self.fades, "bound": self.rule.bound, "traces": self.options.retroactive}
+            return {"fast": FusedWeights(self.layers(), batch_shape, steps, **kept)}
         if steps is not None and self._may_keep_pairs(batch_shape, steps):
             return {"fast": DistinctPairs(self.layers(), batch_shape[0], traces=self.options.retroactive)}
 
