@@ -1,7 +1,7 @@
 """Episodes that agents live by drawn actions, and live through again with the parameters of a later update."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -36,6 +36,10 @@ class Lives:
     outputs: Tensor
     activity: Tensor
     seen: Moments | None
+
+    def detach(self) -> "Lives":
+        """The same without gradients."""
+        return replace(self, outputs=self.outputs.detach(), activity=self.activity.detach())
 
     def __getitem__(self, rows: Tensor) -> "Lives":
         """Some of the episodes."""

@@ -1,5 +1,6 @@
 """Agents as policies of Stable-Baselines3, and the searchers a2c and ppo."""
 
+import gc
 import io
 import math
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 import agents
 from agents.agent import map_state
+from agents.fused_nodes import Life
 from evolution import Diverged, cli, evaluate, make_searcher
 from evolution.a2c import EpisodicA2C
 from evolution.checkpoint import same_state
@@ -367,6 +369,23 @@ def test_what_is_not_finite_ends_the_search_and_leaves_the_agent(algorithm):
     searcher.algorithm.policy.agent.decode.weight.data.fill_(torch.inf)
     with pytest.raises(Diverged, match="outputs are not finite"):
         searcher.step()
+
+
+@either
+def test_gradients_of_episodes_are_let_go_when_they_are_used(algorithm):
+    """Without the collector of cycles: what callbacks are told must not keep the graphs of all updates alive."""
+    task = make_task(MAZE)
+    agent = agents.make_for(task, rule="additive-hebb", network="plastic-rnn", hidden=5)
+    searcher = make_searcher(algorithm, task, agent)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            searcher.step()
+        alive = [one for one in gc.get_objects() if isinstance(one, Life)]
+    finally:
+        gc.enable()
+    assert len(alive) <= 1  # of the policy's last distribution
 
 
 @pytest.mark.parametrize(
