@@ -132,8 +132,9 @@ class FastWeightNetwork(Agent):
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
         if steps is not None and self._may_fuse():
-            kept = {"fades": self.fades, "bound": self.rule.bound, "traces": self.options.retroactive}
-            return {"fast": FusedWeights(self.layers(), batch_shape, steps, **kept)}
+            bound, traces = self.rule.bound, self.options.retroactive
+            fused = FusedWeights(self.layers(), batch_shape, steps, fades=self.fades, bound=bound, traces=traces)
+            return {"fast": fused}
         if steps is not None and self._may_keep_pairs(batch_shape, steps):
             return {"fast": DistinctPairs(self.layers(), batch_shape[0], traces=self.options.retroactive)}
 

@@ -382,7 +382,7 @@ def test_gradients_of_episodes_are_let_go_when_they_are_used(algorithm):
     try:
         for _ in range(3):
             searcher.step()
-        alive = [one for one in gc.get_objects() if isinstance(one, Life)]
+        alive = [one for one in gc.get_objects() if type(one) is Life]
     finally:
         gc.enable()
     assert len(alive) <= 1  # of the policy's last distribution
