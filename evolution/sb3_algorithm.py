@@ -126,15 +126,9 @@ class WholeEpisodes(OnPolicyAlgorithm):
             values, log_probs, _ = policy.judge(*flat)
         self.rollout_buffer.fill(lives, values.view_as(lives.rewards), log_probs.view_as(lives.rewards), self.generator)
         self._note_episodes(lives)
-        # not `lives`: callbacks hold what they are told in a cycle, and with it would hold every gradient of the episodes
-        told = {
-            "self": self,
-            "env": env,
-            "callback": callback,
-            "rollout_buffer": rollout_buffer,
-            "lives": lives.detach(),
-        }
-        callback.update_locals(told)
+        # callbacks hold what they are told in a cycle: with the gradients the memory of every update would stay
+        told = {"self": self, "env": env, "callback": callback, "rollout_buffer": rollout_buffer}
+        callback.update_locals(told | {"lives": lives.detach()})
         for living in lives.alive.sum(1).tolist():
             self.num_timesteps += living
             if not callback.on_step():
