@@ -19,7 +19,8 @@ Maybe = Any
 
 def compiled(kernel: Callable[..., None]) -> Any:
     """Compile at the first call for each combination of types, and keep that on disk."""
-    options: dict[str, Any] = {"fastmath": True, "error_model": "numpy"}
+    # sums may be taken in any order; not-a-number and infinity stay what they are, so that divergence is seen
+    options: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(kernel)
     except RuntimeError:  # no folder to keep it in can be written

@@ -1,5 +1,6 @@
 """Fast weights by compiled passes: the mathematics of dense matrices."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,18 @@ def arguments(fades: bool, limit: float | None, soft: bool, traces: bool) -> tup
     to_plasticity = np.zeros((individuals, n, m))
     back = [before, before_trace, *change, *asked, draw((rows, m)), to_fast, to_trace, to_plasticity, *given, undo]
     return forwards, back
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("rule", ["additive-hebb", "additive-hebb,bound=none"])
+def test_what_is_not_finite_is_seen(rule: str, value: float) -> None:
+    agent = make(Held(), rule, {"input": "add"})
+    kept = fused(agent, 2, 5, False)
+    pre = torch.ones(2, UNITS).double()
+    pre[1, 2] = value
+    finite = kept.multiply("recurrent", pre).isfinite()
+    assert finite[0].all()
+    assert not finite[1].any()
 
 
 @pytest.mark.parametrize("fades", [False, True])
