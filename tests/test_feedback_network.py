@@ -1,7 +1,5 @@
 """Networks that learn from labels by errors sent back: the paper's equations, one mathematics in every form."""
 
-import gc
-import weakref
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 import agents
-from agents import feedback_lifetime
 from agents.feedback_angles import query_angles
 from agents.feedback_network import FeedbackNetwork
 from agents.rules import LowRank, Outer, Rule, Signal, Signals
@@ -48,6 +45,7 @@ class Blobs(SupervisedTask):
 
 
 TASK = Blobs()
+WIDE = Blobs(n_train=7, n_query=3, n_features=14)  # fewer inputs than features
 
 
 class Oja(Rule):
@@ -175,70 +173,6 @@ def gradients(agent: FeedbackNetwork, loss: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(agent.parameters())))
 
 
-def dense(agent: FeedbackNetwork, monkeypatch: pytest.MonkeyPatch, task: SupervisedTask = TASK) -> agents.Rollout:
-    """The rollout in the public form, by autograd."""
-    with monkeypatch.context() as patch:
-        patch.setattr(agent.rule, "low_rank", False)
-        result = live(agent, task)
-    assert all(isinstance(x, Tensor) for x in result.state["weights"].values())
-    return result
-
-
-WIDE = Blobs(n_train=7, n_query=3, n_features=14)  # fewer inputs than features
-
-
-@pytest.mark.parametrize("task", [TASK, WIDE, Blobs(7, 3, known=False)], ids=["long", "wide", "answered in turn"])
-@pytest.mark.parametrize("feedback", ["random", "symmetric"])
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "pool",
-        "pool,sharing=layer",
-        "pool,terms=1+2+3+4+5+6+9+10",
-        "pool,terms=4",
-        "pseudo-gradient",
-        "tests.test_feedback_network:Oja",
-    ],
-)
-def test_rollouts_form_equals_dense_weights_and_autograd(
-    rule: str, feedback: str, task: SupervisedTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    agent = make(rule, task, feedback=feedback)
-    expected, found = dense(agent, monkeypatch, task), live(agent, task)
-    torch.testing.assert_close(found.outputs, expected.outputs, rtol=1e-9, atol=1e-11)
-    for mine, theirs in zip(gradients(agent, found.loss.mean()), gradients(agent, expected.loss.mean()), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-11)
-    closed = agent.close_state(found.state)  # after the backward pass, which went back to the births
-    for layer, matrix in expected.state["weights"].items():
-        torch.testing.assert_close(closed["weights"][layer], matrix.detach(), rtol=1e-8, atol=1e-11)
-
-
-@pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_weights_that_decay_strongly_come_back_in_the_backward_pass(
-    strength: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = Blobs(n_train=70, n_query=2)  # 0.7^70 is beyond double precision, and 0 has no inverse
-    agent = make("pool,terms=1+4", task)
-    with torch.no_grad():
-        agent.rule.theta.copy_(torch.tensor([0.1, strength]))
-    expected, found = dense(agent, monkeypatch, task), live(agent, task)
-    theirs, mine = (gradients(agent, lived.loss.mean())[0] for lived in (expected, found))
-    torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-9)
-
-
-def test_a_loss_on_early_outputs_and_a_second_backward_pass_find_the_right_weights(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    agent, task = make(task=Blobs(known=False)), Blobs(known=False)
-    expected, found = dense(agent, monkeypatch, task), live(agent, task)
-    for part in (slice(0, 5), slice(None)):
-        mine, theirs = (
-            torch.autograd.grad(lived.outputs[part].square().sum(), list(agent.parameters()), retain_graph=True)
-            for lived in (found, expected)
-        )
-        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
-
-
 @pytest.mark.parametrize("task", [TASK, WIDE], ids=["long", "wide"])
 @pytest.mark.parametrize(
     "rule",
@@ -272,36 +206,6 @@ def test_a_populations_gradients_are_those_of_each_individual() -> None:
         single = theta[i].detach().requires_grad_()
         (alone,) = torch.autograd.grad(live(agent, WIDE, parameters={"rule.theta": single}).loss.sum(), single)
         torch.testing.assert_close(together[i], alone, rtol=1e-8, atol=1e-11)
-
-
-@pytest.fixture
-def lifetimes(monkeypatch: pytest.MonkeyPatch) -> list["weakref.ref[feedback_lifetime._Lifetime]"]:
-    """The lifetimes that rollouts have made."""
-    made: list[weakref.ref[feedback_lifetime._Lifetime]] = []
-    honest = feedback_lifetime._Lifetime.__init__
-
-    def note(self: feedback_lifetime._Lifetime, *args: Any) -> None:
-        made.append(weakref.ref(self))
-        honest(self, *args)
-
-    monkeypatch.setattr(feedback_lifetime._Lifetime, "__init__", note)
-    return made
-
-
-@pytest.mark.parametrize("grad", [True, False])
-def test_steps_are_remembered_only_for_gradients(grad: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered: list[int] = []
-    honest = feedback_lifetime._Lifetime.run
-
-    def run(self: feedback_lifetime._Lifetime) -> tuple[Tensor, ...]:
-        result = honest(self)
-        remembered.append(sum(len(steps) for steps, _ in self.chunks))
-        return result
-
-    monkeypatch.setattr(feedback_lifetime._Lifetime, "run", run)
-    with torch.set_grad_enabled(grad):
-        live(make())
-    assert remembered == [TASK.n_train] if grad else not any(remembered)
 
 
 @pytest.mark.parametrize("task", [TASK, WIDE], ids=["long", "wide"])
@@ -450,28 +354,6 @@ def test_per_synapse_coefficients_that_need_too_much_memory_are_refused() -> Non
     agent = agents.make_for(task, rule="pool,sharing=synapse", hidden=300)
     with pytest.raises(UsageError, match=r"weights are held 200008 times, .* or a low-rank rule"):
         agent.initial_state((64,), agent.draw_birth(64, generator()), task.horizon)
-
-
-@pytest.mark.parametrize("task", [TASK, WIDE], ids=["long", "wide"])
-@pytest.mark.parametrize("rule", ["pool,terms=1", "pool,terms=4", "pool,terms=1+3+4+10"])
-@pytest.mark.parametrize("backward", [True, False])
-def test_a_rollout_is_freed_without_the_garbage_collector(
-    rule: str,
-    task: SupervisedTask,
-    backward: bool,
-    lifetimes: list["weakref.ref[feedback_lifetime._Lifetime]"],
-) -> None:
-    agent = make(rule, task)
-    gc.disable()
-    try:
-        result = live(agent, task)
-        if backward:
-            result.loss.mean().backward()
-        del result
-        assert lifetimes
-        assert not any(lifetime() for lifetime in lifetimes)
-    finally:
-        gc.enable()
 
 
 def test_a_rule_without_coefficients_leaves_nothing_to_search():
