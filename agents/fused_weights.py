@@ -2,8 +2,8 @@
 
 Autograd would write and keep some sixteen matrices an episode and step. Here the change of a step waits for the next
 product and is made in the same pass, in place; the way back is one pass too, from matrices that are kept for few steps
-and formed again for the others. Bounds and eligibility traces cost next to nothing. Equal to the dense form to
-rounding.
+and formed again for the others, or with changes that are only added up taken off again. Bounds and eligibility traces
+cost next to nothing. Equal to the dense form to rounding, for gradients that of the largest change in a life.
 """
 
 import math
