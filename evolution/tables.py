@@ -56,10 +56,11 @@ def rows(summary: Summary) -> list[list[str]]:
     table = []
     for rule in summary.rules:
         cells = [summary.find(rule, searcher) for searcher in summary.searchers]
-        counts = {f"{cell.n_searched:,}" for cell in cells if cell and cell.n_searched is not None}
+        found = [f"{cell.n_searched:,}" for cell in cells if cell and cell.n_searched is not None]
+        counts = dict.fromkeys(found)  # each once, in the order of the searchers
         seconds = " / ".join(MISSING if not cell or cell.seconds is None else f"{cell.seconds:.3g}" for cell in cells)
         texts = [_cell_text(cell, summary) for cell in cells]
-        table.append([rule, *texts, " / ".join(sorted(counts)) or MISSING, seconds])
+        table.append([rule, *texts, " / ".join(counts) or MISSING, seconds])
     return table
 
 

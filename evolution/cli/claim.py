@@ -1,6 +1,7 @@
 """`plastic-envs claim`."""
 
 import argparse
+import signal
 import sys
 
 NUMBER_HELP = "a claim, or list (the default); `plastic-envs list N` tells its criterion and sizes"
@@ -32,7 +33,14 @@ def run(args: argparse.Namespace) -> int:
         for number, row in CLAIMS.items():
             print(f"{number:<{width}}  {row.summary}")
         return 0
-    finding = claim(args.number, full=args.full, seed=args.seed, jobs=args.jobs, out=args.out, overwrite=args.overwrite)
+    # ends processes side by side too
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        finding = claim(
+            args.number, full=args.full, seed=args.seed, jobs=args.jobs, out=args.out, overwrite=args.overwrite
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"Claim {args.number}: {finding.text()}", end="")
     folder = args.out or default_folder(args.number)
     print(f"\nclaim.json, figures.csv and picture.png are in {folder}", file=sys.stderr)
