@@ -6,7 +6,7 @@ from agents.factory import make, make_for, misfit, transplant
 from agents.front_ends import FRONT_ENDS
 from agents.networks import NETWORKS
 from agents.rollout import Rollout, rollout
-from agents.rules import RULES, LowRank, Outer, Rule, Signals
+from agents.rules import RULES, Bound, LowRank, Outer, Rule, Signals
 from agents.saving import load, save
 from agents.species import Species
 
@@ -16,6 +16,7 @@ __all__ = [
     "NETWORKS",
     "RULES",
     "Agent",
+    "Bound",
     "LowRank",
     "Outer",
     "Rollout",

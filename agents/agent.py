@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.normalisation import RunningNormalisation
-from agents.rules.base import Rule, Signal
+from agents.rules.base import Rule, Signal, check_bound
 from plastic_envs.errors import UsageError
 
 State = dict[str, Any]
@@ -49,6 +49,7 @@ class Agent(nn.Module):
             raise UsageError(
                 f"rule {type(rule).__name__} needs {', '.join(sorted(missing))}, which {type(self).__name__} lacks"
             )
+        check_bound(rule)
         self.observation_size, self.output_size, self.rule = observation_size, output_size, rule
         self.normaliser = None
         self._seed = seed

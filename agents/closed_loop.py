@@ -32,7 +32,6 @@ class ClosedLoop:
         self.task, self.world, self.observation, self._act = task, world, first, act
         self.alive = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
         self.outcomes: list[Outcome] = []
-        self.steps = torch.zeros_like(self.alive, dtype=torch.int64)
         self.seen = Moments.of(first[..., :0, :], self.alive[..., :0]) if sums else None
 
     def act(self, output: Tensor, state: State) -> None:
@@ -43,9 +42,9 @@ class ClosedLoop:
         step = self.task.step(self.world, action)
         self.world, self.observation = step.state, step.observation
         self.outcomes.append(step.outcome)
-        self.steps = self.steps + self.alive
         self.alive = self.alive & ~step.terminated
 
     def told(self) -> tuple[Any, ...]:
         """The trace, the number of steps of each episode, and the parts of `seen` if they are kept."""
-        return (Trace.of(self.outcomes), self.steps, *(self.seen or ()))
+        trace = Trace.of(self.outcomes)
+        return (trace, trace.alive.sum(-2), *(self.seen or ()))

@@ -80,13 +80,13 @@ class DistinctPairs(RolloutWeights):
             assert isinstance(change, Outer)
             self._layers[name].write(change, rate, 1 - decay)
 
-    def write_traces(
-        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, fading: Tensor
+    def write_retroactive(
+        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
     ) -> None:
-        """F ← (1 − decay) F + rate · E, then E ← (1 − fading) E + gain · change; all are (B,)."""
+        """F ← (1 − decay) F + rate · E, then E ← (1 − trace_decay) E + gain · change; all are (B,)."""
         for name, change in changes.items():
             assert isinstance(change, Outer)
-            self._layers[name].write_trace(change, rate, 1 - decay, gain, 1 - fading)
+            self._layers[name].write_trace(change, rate, 1 - decay, gain, 1 - trace_decay)
 
     def matrix(self, layer: str) -> Tensor:
         """Λ∘F (B, n, m), formed anew."""

@@ -70,7 +70,7 @@ class FastWeightNetwork(Agent):
                 f"modulation={options.modulation} can be negative, and the weights that fade by this rule would grow "
                 "without end: choose sigmoid or double-sigmoid, or a rule without decay"
             )
-        if options.clip is not None and self._keeps_trace:
+        if options.clip is not None and self._holds_trace:
             raise UsageError("clip is for rules that neither read nor bound their fast weights: leave it out")
 
     def layers(self) -> dict[str, PlasticLinear]:
@@ -122,7 +122,8 @@ class FastWeightNetwork(Agent):
         return (with_ones(activity, ones=1) @ self.modulator.weight).squeeze(-1)
 
     @property
-    def _keeps_trace(self) -> bool:
+    def _holds_trace(self) -> bool:
+        """Whether the public state holds F itself here: the rule may ask for it where the network does not."""
         return self.keeps_trace or self.rule.bound is not None or "fast" in self.rule.needs
 
     def _fast_state(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
@@ -131,12 +132,8 @@ class FastWeightNetwork(Agent):
             return {}
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
-        if steps is not None and self._may_fuse():
-            bound, traces = self.rule.bound, self.options.retroactive
-            fused = FusedWeights(self.layers(), batch_shape, steps, fades=self.fades, bound=bound, traces=traces)
-            return {"fast": fused}
-        if steps is not None and self._may_keep_pairs(batch_shape, steps):
-            return {"fast": DistinctPairs(self.layers(), batch_shape[0], traces=self.options.retroactive)}
+        if steps is not None and (cheapest := self._rollout_weights(batch_shape, steps)) is not None:
+            return {"fast": cheapest}
 
         def zeros() -> dict[str, Tensor]:
             return {
@@ -152,7 +149,7 @@ class FastWeightNetwork(Agent):
         Strong decay would make the products' scale vanish within a chunk.
         """
         options, rule = self.options, self.rule
-        if not rule.rank_one or self._keeps_trace or options.clip is not None or options.retroactive:
+        if not rule.rank_one or self._holds_trace or options.clip is not None or options.retroactive:
             return False
         own = rule.learning_rate()
         fastest = {
@@ -162,26 +159,22 @@ class FastWeightNetwork(Agent):
         }
         return fastest[rule.decay] <= 0.4
 
-    def _may_fuse(self) -> bool:
-        """Whether compiled passes over F, where the state holds it, do the same and are cheapest.
+    def _rollout_weights(self, batch_shape: tuple[int, ...], steps: int) -> RolloutWeights | None:
+        """The form in which a rollout is cheapest where the state holds F; None for dense matrices.
 
-        What each unit makes of the modulator would need rates of each unit where it meets traces.
+        What each unit makes of the modulator would need rates of each unit where it meets eligibility traces.
         """
-        layers = self.layers().values()
-        allowed = self._keeps_trace and self.rule.rank_one and not (self.options.retroactive and self.options.fan_out)
-        if not allowed or any(layer.weight.device.type != "cpu" for layer in layers):
-            return False
-        sizes = [layer.weight.shape[-2] * layer.weight.shape[-1] for layer in layers]
-        return self.rule.bound is not None or max(sizes) <= self.fused_to
-
-    def _may_keep_pairs(self, batch_shape: tuple[int, ...], steps: int) -> bool:
-        """Whether F, where the state holds it, can be kept as distinct pairs, and whether that is cheaper.
-
-        What each unit makes of the modulator would need scales of each unit where it meets traces.
-        """
-        allowed = self.keeps_trace and self.rule.rank_one and self.rule.bound is None
-        allowed = allowed and not (self.options.retroactive and self.options.fan_out)
-        return allowed and len(batch_shape) == 1 and saving(self.layers(), batch_shape[0], steps) >= self.pairs_from
+        rule, layers, traces = self.rule, self.layers(), self.options.retroactive
+        if not self._holds_trace or not rule.rank_one or (traces and self.options.fan_out):
+            return None
+        sizes = [layer.weight.shape[-2] * layer.weight.shape[-1] for layer in layers.values()]
+        on_processor = all(layer.weight.device.type == "cpu" for layer in layers.values())
+        if on_processor and (rule.bound is not None or max(sizes) <= self.fused_to):
+            return FusedWeights(layers, batch_shape, steps, fades=self.fades, bound=rule.bound, traces=traces)
+        pairs = rule.bound is None and len(batch_shape) == 1
+        if pairs and saving(layers, batch_shape[0], steps) >= self.pairs_from:
+            return DistinctPairs(layers, batch_shape[0], traces=traces)
+        return None
 
     def close_state(self, state: State) -> State:
         """Fast weights as one matrix per layer and episode."""
@@ -197,7 +190,7 @@ class FastWeightNetwork(Agent):
         fast: Any = state["fast"]
         if not isinstance(fast, dict):
             return fast  # type: ignore[no-any-return]
-        if self._keeps_trace:
+        if self._holds_trace:
             return TraceFastWeights(self.layers(), fast, self.rule.bound)
         return DenseFastWeights(self.layers(), fast, self.options.clip)
 
@@ -248,7 +241,7 @@ class FastWeightNetwork(Agent):
             fading_traces = torch.as_tensor(options.rate if own is None else own)
             gain = fading_traces if limit is None else fading_traces * limit
             if isinstance(fast, RolloutWeights):
-                fast.write_traces(changes, rate, fading, gain, fading_traces)
+                fast.write_retroactive(changes, rate, fading, gain, fading_traces)
             else:
                 fast.write(self._spread(state["eligibility"], factor), rate, fading)
                 traces = {"eligibility": gather(state["eligibility"], changes, gain, fading_traces)}

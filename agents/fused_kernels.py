@@ -30,15 +30,15 @@ def compiled(kernel: Callable[..., None]) -> Any:
 @compiled
 def advance(
     fast: Array,
-    trace: Maybe,
+    eligibility: Maybe,
     new_fast: Maybe,
-    new_trace: Maybe,
+    new_eligibility: Maybe,
     pre: Array,
     post: Array,
     rate: Array,
     keep: Maybe,
     gain: Maybe,
-    trace_keep: Maybe,
+    keep_eligibility: Maybe,
     limit: Maybe,
     soft: bool,
     weight: Maybe,
@@ -48,8 +48,8 @@ def advance(
 ) -> None:
     """Change F, and E if there is one, and then put the product of queries (N, n) with W + Λ∘F into `out` (N, m).
 
-    Without a trace F ← keep F + rate pre ⊗ post. With one F ← keep F + rate E, then E ← trace_keep E + gain pre ⊗ post.
-    They are changed in place, or where there are `new_fast` and `new_trace` these are filled in instead.
+    Without E F ← keep F + rate pre ⊗ post. With it F ← keep F + rate E, then E ← keep_eligibility E + gain pre ⊗ post.
+    They are changed in place, or where there are `new_fast` and `new_eligibility` these are filled in instead.
     """
     episodes, n, m = fast.shape
     for b in range(episodes):
@@ -59,15 +59,15 @@ def advance(
         for i in range(n):
             for j in range(m):
                 kept = fast[b, i, j] if keep is None else keep[b] * fast[b, i, j]
-                if trace is None:
+                if eligibility is None:
                     change = rate[b] * pre[b, i] * post[b, j]
                 else:
-                    change = rate[b] * trace[b, i, j]
-                    next_trace = trace_keep[b] * trace[b, i, j] + gain[b] * pre[b, i] * post[b, j]
-                    if new_trace is None:
-                        trace[b, i, j] = next_trace
+                    change = rate[b] * eligibility[b, i, j]
+                    grown = keep_eligibility[b] * eligibility[b, i, j] + gain[b] * pre[b, i] * post[b, j]
+                    if new_eligibility is None:
+                        eligibility[b, i, j] = grown
                     else:
-                        new_trace[b, i, j] = next_trace
+                        new_eligibility[b, i, j] = grown
                 new = kept + change
                 if limit is not None:
                     if soft:
@@ -84,13 +84,13 @@ def advance(
 @compiled
 def go_back(
     fast: Array,
-    trace: Maybe,
+    eligibility: Maybe,
     pre: Array,
     post: Array,
     rate: Array,
     keep: Maybe,
     gain: Maybe,
-    trace_keep: Maybe,
+    keep_eligibility: Maybe,
     limit: Maybe,
     soft: bool,
     weight: Array,
@@ -98,7 +98,7 @@ def go_back(
     query: Array,
     to_out: Array,
     to_fast: Array,
-    to_trace: Maybe,
+    to_eligibility: Maybe,
     to_plasticity: Array,
     to_query: Array,
     to_pre: Array,
@@ -106,7 +106,7 @@ def go_back(
     to_rate: Array,
     to_keep: Maybe,
     to_gain: Maybe,
-    to_trace_keep: Maybe,
+    to_eligibility_keep: Maybe,
     undo: Maybe,
 ) -> None:
     """The way back through `advance`, from F and E before it.
@@ -120,14 +120,14 @@ def go_back(
     for b in range(episodes):
         own = b // (episodes // len(weight))
         zero = fast.dtype.type(0)
-        by_rate, by_keep, by_gain, by_trace_keep = zero, zero, zero, zero
+        by_rate, by_keep, by_gain, by_keep_eligibility = zero, zero, zero, zero
         to_post[b] = 0
         for i in range(n):
             asked, by_pre = zero, zero
             for j in range(m):
                 old = fast[b, i, j]
                 kept = old if keep is None else keep[b] * old
-                change = rate[b] * pre[b, i] * post[b, j] if trace is None else rate[b] * trace[b, i, j]
+                change = rate[b] * pre[b, i] * post[b, j] if eligibility is None else rate[b] * eligibility[b, i, j]
                 new = kept + change
                 if undo is not None:
                     new, fast[b, i, j] = old, old - change
@@ -146,23 +146,23 @@ def go_back(
                 if limit is not None and soft:
                     to_change = to_new - to_new * (kept if change > 0 else -kept)
                     to_kept = to_new - to_new * abs(change)
-                if trace is None:
+                if eligibility is None:
                     by_pre += to_change * post[b, j]
                     to_post[b, j] += to_change * rate[b] * pre[b, i]
                 else:
-                    by_rate += to_change * trace[b, i, j]
-                    to_new_trace = to_trace[b, i, j]
-                    by_pre += to_new_trace * post[b, j]
-                    to_post[b, j] += to_new_trace * gain[b] * pre[b, i]
-                    by_trace_keep += to_new_trace * trace[b, i, j]
-                    to_trace[b, i, j] = trace_keep[b] * to_new_trace + rate[b] * to_change
+                    by_rate += to_change * eligibility[b, i, j]
+                    to_new_eligibility = to_eligibility[b, i, j]
+                    by_pre += to_new_eligibility * post[b, j]
+                    to_post[b, j] += to_new_eligibility * gain[b] * pre[b, i]
+                    by_keep_eligibility += to_new_eligibility * eligibility[b, i, j]
+                    to_eligibility[b, i, j] = keep_eligibility[b] * to_new_eligibility + rate[b] * to_change
                 if keep is None:
                     to_fast[b, i, j] = to_kept
                 else:
                     by_keep += to_kept * old
                     to_fast[b, i, j] = keep[b] * to_kept
             to_query[b, i] = asked
-            if trace is None:
+            if eligibility is None:
                 to_pre[b, i] = rate[b] * by_pre
                 by_rate += pre[b, i] * by_pre
             else:
@@ -171,5 +171,5 @@ def go_back(
         to_rate[b] = by_rate
         if keep is not None:
             to_keep[b] = by_keep
-        if trace is not None:
-            to_gain[b], to_trace_keep[b] = by_gain, by_trace_keep
+        if eligibility is not None:
+            to_gain[b], to_eligibility_keep[b] = by_gain, by_keep_eligibility

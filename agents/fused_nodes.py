@@ -27,7 +27,7 @@ class Change(NamedTuple):
         rate: (N,).
         keep: (N,), the part of F that stays; None if nothing fades.
         gain: (N,), the factor of what E is given; None if there are no traces.
-        trace_keep: (N,), the part of E that stays; likewise.
+        keep_eligibility: (N,), the part of E that stays; likewise.
     """
 
     pre: Array
@@ -35,22 +35,22 @@ class Change(NamedTuple):
     rate: Array
     keep: Array | None
     gain: Array | None
-    trace_keep: Array | None
+    keep_eligibility: Array | None
 
 
 class Matrices(NamedTuple):
     """F and, where there are traces, E: (N, n, m) each."""
 
     fast: Array
-    trace: Array | None
+    eligibility: Array | None
 
     def copy(self) -> "Matrices":
         """The same in memory of their own."""
-        return Matrices(self.fast.copy(), None if self.trace is None else self.trace.copy())
+        return Matrices(self.fast.copy(), None if self.eligibility is None else self.eligibility.copy())
 
     def zeros(self) -> "Matrices":
         """Others of the same sizes, all zero."""
-        return Matrices(np.zeros_like(self.fast), None if self.trace is None else np.zeros_like(self.trace))
+        return Matrices(np.zeros_like(self.fast), None if self.eligibility is None else np.zeros_like(self.eligibility))
 
 
 class Life:
@@ -96,7 +96,7 @@ class Life:
     def step(self, query: Array, change: Change, *, remember: bool) -> tuple[Array, int]:
         """Change the matrices, and give the product of a query (N, n) with W + Λ∘F, and the number of the step.
 
-        Steps before the first that is to be remembered have no number.
+        The number counts the steps that are remembered: once one is, all later ones are, as its token has a gradient.
         """
         number = len(self._changes)
         if remember:
@@ -214,14 +214,14 @@ class Show(Node):
     def forward(ctx: Any, token: Tensor, life: Life) -> tuple[Tensor, Tensor | None, Tensor]:
         ctx.life = life
         ctx.set_materialize_grads(False)
-        fast, trace = life.now.copy()
-        return torch.from_numpy(fast), None if trace is None else torch.from_numpy(trace), token.detach()
+        fast, eligibility = life.now.copy()
+        return torch.from_numpy(fast), None if eligibility is None else torch.from_numpy(eligibility), token.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_fast: Tensor | None, to_trace: Tensor | None, token: Tensor | None) -> Any:
+    def backward(ctx: Any, to_fast: Tensor | None, to_eligibility: Tensor | None, token: Tensor | None) -> Any:
         gradients = ctx.life.gather(token)
-        for known, gradient in zip(gradients.matrices, (to_fast, to_trace), strict=True):
+        for known, gradient in zip(gradients.matrices, (to_fast, to_eligibility), strict=True):
             if gradient is not None:
                 known += to_array(gradient)
         return ctx.life.nothing, None

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from agents.fused_nodes import Advance, Life, Open, Show
@@ -53,13 +54,13 @@ class FusedWeights(RolloutWeights):
             assert isinstance(change, Outer)
             self._layers[name].write(change, rate, decay)
 
-    def write_traces(
-        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, fading: Tensor
+    def write_retroactive(
+        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
     ) -> None:
-        """F ← (1 − decay) F + rate · E, then E ← (1 − fading) E + gain · change."""
+        """F ← (1 − decay) F + rate · E, then E ← (1 − trace_decay) E + gain · change."""
         for name, change in changes.items():
             assert isinstance(change, Outer)
-            self._layers[name].write(change, rate, decay, gain, fading)
+            self._layers[name].write(change, rate, decay, gain, trace_decay)
 
     def matrix(self, layer: str) -> Tensor:
         """Λ∘F, formed anew."""
@@ -93,11 +94,9 @@ class _Layer:
     ) -> None:
         assert layer.plasticity is not None
         self.plasticity = layer.plasticity
-        individuals = max(layer.weight.shape[:-2], layer.plasticity.shape[:-2])  # () or (P,)
         n, m = layer.weight.shape[-2:]
-        weight, plasticity = (
-            part.expand(*individuals, n, m).reshape(-1, n, m).contiguous() for part in (layer.weight, layer.plasticity)
-        )
+        own = torch.broadcast_tensors(layer.weight, layer.plasticity)  # type: ignore[no-untyped-call]
+        weight, plasticity = (part.reshape(-1, n, m).contiguous() for part in own)  # of all individuals, or one for all
         self._batch_shape, self._fades = batch_shape, fades
         self._rows = rows = math.prod(batch_shape)
         self._life = Life(weight, plasticity, rows, steps, fades, bound, traces)
@@ -105,42 +104,42 @@ class _Layer:
         nothing, all_of_it = weight.new_zeros(rows), weight.new_ones(rows)
         traced = (nothing, all_of_it) if traces else (None, None)
         keep = all_of_it if fades else None
-        self._none = (weight.new_zeros(rows, n), weight.new_zeros(rows, m), nothing, keep, *traced)
-        self._waiting: tuple[Tensor | None, ...] = self._none
+        self._nothing = (weight.new_zeros(rows, n), weight.new_zeros(rows, m), nothing, keep, *traced)
+        self._waiting: tuple[Tensor | None, ...] = self._nothing
 
     def multiply(self, pre: Tensor) -> Tensor:
         """The product pre (W + Λ∘F)."""
         total: Tensor
         total, self._token = Advance.run(self._token, self._flat(pre, 1), self._life, *self._waiting)
-        self._waiting = self._none
+        self._waiting = self._nothing
         return total.view(*self._batch_shape, -1)
 
     def write(
-        self, pair: Outer, rate: Tensor, decay: Tensor, gain: Tensor | None = None, fading: Tensor | None = None
+        self, pair: Outer, rate: Tensor, decay: Tensor, gain: Tensor | None = None, trace_decay: Tensor | None = None
     ) -> None:
         """Let a change wait for the next product."""
-        self._make_waiting()
+        self._carry_out()
         self._waiting = (
             self._flat(pair.pre, 1),
             self._flat(pair.post, 1),
             self._flat(rate),
             self._flat(1 - decay) if self._fades else None,
             None if gain is None else self._flat(gain),
-            None if fading is None else self._flat(1 - fading),
+            None if trace_decay is None else self._flat(1 - trace_decay),
         )
 
     def show(self) -> tuple[Tensor, Any]:
         """F and, if there are traces, E, copied."""
-        self._make_waiting()
+        self._carry_out()
         fast: Tensor
-        fast, trace, self._token = Show.run(self._token, self._life)
+        fast, eligibility, self._token = Show.run(self._token, self._life)
         shape = (*self._batch_shape, *fast.shape[1:])
-        return fast.view(shape), trace if trace is None else trace.view(shape)
+        return fast.view(shape), None if eligibility is None else eligibility.view(shape)
 
-    def _make_waiting(self) -> None:
-        """Make the change that waits, if there is one."""
-        if self._waiting is not self._none:
-            self.multiply(self._none[0].view(*self._batch_shape, -1))
+    def _carry_out(self) -> None:
+        """Make the change that waits, if there is one: a step of its own, whose product nobody reads."""
+        if self._waiting is not self._nothing:
+            self.multiply(self._nothing[0].view(*self._batch_shape, -1))
 
     def _flat(self, values: Tensor, features: int = 0) -> Tensor:
         """All episodes one after the other: (..., B) and behind it the given number of dimensions."""

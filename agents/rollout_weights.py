@@ -32,10 +32,10 @@ class RolloutWeights(ABC):
         """F ← (1 − decay) F + rate · change for each layer; rate and decay are (..., B)."""
 
     @abstractmethod
-    def write_traces(
-        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, fading: Tensor
+    def write_retroactive(
+        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
     ) -> None:
-        """F ← (1 − decay) F + rate · E, then E ← (1 − fading) E + gain · change; all are (..., B) or less."""
+        """F ← (1 − decay) F + rate · E, then E ← (1 − trace_decay) E + gain · change; all are (..., B) or less."""
 
     @abstractmethod
     def matrix(self, layer: str) -> Tensor:

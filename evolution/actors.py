@@ -46,19 +46,28 @@ def ray_running(cpus: int, address: str | None = None) -> Generator[None]:
         ray.shutdown()
 
 
-@contextlib.contextmanager
-def spread_over(searcher: Searcher, actors: int | None, address: str | None) -> Generator[None]:
-    """Let actors do the searcher's work while this lasts; None for none.
+def check_actors(searcher: Searcher, actors: int | None, address: str | None) -> None:
+    """Tell a searcher of the actors that it will have; None for none.
 
     Raises:
-        UsageError: the searcher has no population to be dealt out, there is no such cluster, or an actor was lost.
+        UsageError: the number or the address makes no sense, or the searcher has no population to be dealt out.
+    """
+    if actors is not None:
+        searcher.spread_over(check_int("actors", actors, low=1))
+    elif address is not None:
+        raise UsageError(f"ray_address={address!r} says where actors work: give actors too")
+
+
+@contextlib.contextmanager
+def actors_running(actors: int | None, address: str | None) -> Generator[None]:
+    """Have actors at hand while this lasts; None for none.
+
+    Raises:
+        UsageError: there is no such cluster, it is too small, or an actor was lost.
     """
     if actors is None:
-        if address is not None:
-            raise UsageError(f"ray_address={address!r} says where actors work: give actors too")
         yield
         return
-    searcher.spread_over(check_int("actors", actors, low=1))
     with ray_running(actors, address):
         import ray
 

@@ -90,9 +90,8 @@ def live(agent: Agent, task: Task, batch_size: int, generator: torch.Generator, 
     birth = agent.draw_birth(batch_size, generator)
     lived = rollout(agent, task, batch_size, generator, act=act, birth=birth)
     assert lived.trace is not None
-    assert lived.steps is not None
     observations, actions, activities = (torch.stack(part) for part in zip(*told, strict=True))
-    alive = torch.arange(len(told), device=generator.device).unsqueeze(1) < lived.steps
+    alive = lived.trace.alive
     return Lives(observations, actions, lived.trace.reward, alive, birth, lived.outputs, activities, lived.seen)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from evolution.actors import spread_over
+from evolution.actors import actors_running, check_actors
 from evolution.checkpoint import same_state
 from evolution.evaluation import Evaluation, evaluate
 from evolution.locking import folder_lock
@@ -59,12 +59,13 @@ def train(
     torch.set_num_threads(settings.threads)
     try:
         run = _Run(settings, Path(out), progress)  # before the folder is touched: bad settings leave no trace
+        check_actors(run.searcher, actors, ray_address)
         with folder_lock(run.folder.path):
             run.folder.prepare(settings, resume=resume, overwrite=overwrite)
             result = run.folder.read_result()
             if result is not None and result.status != "interrupted":
                 return result
-            with contextlib.closing(run.folder.events), spread_over(run.searcher, actors, ray_address):
+            with contextlib.closing(run.folder.events), actors_running(actors, ray_address):
                 return run.go()
     finally:
         torch.set_num_threads(threads)

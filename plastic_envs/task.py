@@ -80,14 +80,15 @@ class Trace(NamedTuple):
     reward: Tensor  # (..., T, B)
     metric: Tensor  # (..., T, B)
     metric_mask: Tensor  # (..., T, B) bool
+    alive: Tensor  # (..., T, B) bool, whether an episode had not ended before the step
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "Trace":
         """Put the outcomes of T steps one after the other."""
         reward, metric, metric_mask, terminated = (torch.stack(part, -2) for part in zip(*outcomes, strict=True))
-        alive = terminated.cumsum(-2) <= terminated  # the episode has not ended in an earlier step
+        alive = terminated.cumsum(-2) <= terminated
         metric_mask = metric_mask & alive
-        return cls(reward.where(alive, 0.0), metric.where(metric_mask, 0.0), metric_mask)
+        return cls(reward.where(alive, 0.0), metric.where(metric_mask, 0.0), metric_mask, alive)
 
 
 @dataclass(frozen=True)

@@ -108,3 +108,11 @@ def assert_same(agent: FastWeightNetwork, shown: Tensor, form: Form, *, of: str,
         given = torch.autograd.grad(loss, asked, allow_unused=True)
         found.append((outputs, fast, traces, *(zero if x is None else x for x, zero in zip(given, zeros, strict=True))))
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=at)
+
+
+def assert_same_head(rule: str, options: dict[str, Any], form: Form) -> None:
+    """The same of a network whose last layer alone is plastic."""
+    agent = agents.make(9, 3, network="plastic-head", rule=rule, scale=0.4, label_gain=3.0, **options).double()
+    assert isinstance(agent, FastWeightNetwork)
+    shown = torch.cat([Held().sample(2, generator()).inputs, torch.rand(14, 2, 3, generator=generator()).double()], -1)
+    assert_same(agent, shown, form, of="trace")

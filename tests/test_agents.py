@@ -1,5 +1,6 @@
 """Agents: one mathematics in every form, state that is explicit, files that are safe."""
 
+import math
 from typing import Any, ClassVar
 
 import pytest
@@ -383,6 +384,16 @@ def test_rules_that_return_something_else_are_refused(kind: str, says: str) -> N
         agents.rollout(agent, TASK, 4, generator(), episode=episode())
     with pytest.raises(UsageError, match=says):
         agent(torch.zeros(3, 16, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "bound", [1.0, agents.Bound("tight", 1.0), agents.Bound("hard", -1.0), agents.Bound("soft", math.nan)]
+)  # type: ignore[arg-type]
+@pytest.mark.parametrize("network", ["plastic-rnn", "self-modulated", "random-network"])
+def test_what_is_no_bound_is_refused(bound: Any, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.rules.hebbian.Hebbian.bound", bound)
+    with pytest.raises(UsageError, match="the bound of rule Hebbian must be None or Bound"):
+        agents.make_for(TASK, rule="hebbian", network=network)
 
 
 def test_the_name_of_a_task_is_no_task() -> None:

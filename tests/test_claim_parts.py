@@ -1,7 +1,9 @@
 """What claims tell while they run, and that two of them do not share a folder."""
 
 import dataclasses
+import os
 import re
+import signal
 
 import pytest
 import torch
@@ -65,11 +67,21 @@ def test_processes_side_by_side_come_to_the_same(capfd):
     assert sorted(capfd.readouterr().err.splitlines())[0].startswith(min(alone))
 
 
-def test_a_process_that_fails_is_named(capfd):
+def test_a_process_that_fails_is_named():
     with pytest.raises(UsageError, match=r"^ours, seed 0: unknown searcher 'nothing'"):
         dataclasses.replace(contest(), learners={"ours": Learner(contest().learners["ours"].make, "nothing")}).run(
             ClaimSettings(jobs=2)
         )
+
+
+def die(seed):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_named():
+    found = dataclasses.replace(contest(), learners={"ours": Learner(die, "backprop")}, seeds=1)
+    with pytest.raises(UsageError, match=r"^ours, seed 0: its worker process was killed by SIGKILL"):
+        found.run(ClaimSettings(jobs=2))
 
 
 def test_a_claim_prints_its_finding_on_standard_output_and_its_parts_beside(tmp_path, monkeypatch, capsys):

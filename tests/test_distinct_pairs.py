@@ -11,7 +11,19 @@ from agents.distinct_pairs import DistinctPairs, saving
 from agents.fast_network import FastWeightNetwork
 from agents.layers import PlasticLinear
 from agents.rules.base import Outer
-from tests.rollout_forms import INPUTS, MODULATIONS, UNITS, Form, Held, assert_same, generator, live, make, spread
+from tests.rollout_forms import (
+    INPUTS,
+    MODULATIONS,
+    UNITS,
+    Form,
+    Held,
+    assert_same,
+    assert_same_head,
+    generator,
+    live,
+    make,
+    spread,
+)
 
 RULES = ["decaying-hebb", "additive-hebb,bound=none", "hebbian"]
 CASES = [
@@ -173,8 +185,4 @@ def test_the_product_with_the_transpose_is_that_of_the_matrix() -> None:
 @pytest.mark.parametrize("rule", ["decaying-hebb", "additive-hebb,bound=none"])
 @pytest.mark.parametrize("modulation", [{}, {"modulation": "sigmoid", "fan_out": True}], ids=str)
 def test_one_shot_heads(rule: str, modulation: dict[str, Any]) -> None:
-    task = Held()
-    agent = agents.make(9, 3, network="plastic-head", rule=rule, scale=0.4, label_gain=3.0, **modulation).double()
-    assert isinstance(agent, FastWeightNetwork)
-    shown = torch.cat([task.sample(2, generator()).inputs, torch.rand(14, 2, 3).double()], -1)
-    assert_same(agent, shown, pairs(4), of="trace")
+    assert_same_head(rule, modulation, pairs(4))

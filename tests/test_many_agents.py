@@ -14,7 +14,7 @@ from PIL import Image
 import agents
 from agents.species import Species
 from evolution import Grid, RunSettings, compare, evaluate, make_searcher, report, train
-from evolution.actors import ray_running, spread_over
+from evolution.actors import check_actors, ray_running
 from evolution.checkpoint import same_state
 from evolution.evotorch_problem import Lived
 from evolution.generation import told_of_generation, told_of_rule
@@ -185,14 +185,21 @@ def test_actors_give_the_same_bits(task, agent):
 
 def test_actors_are_refused_where_they_cannot_help(task, agent):
     for spec, words in (("snes,worlds=mixed", "meet each other"), ("a2c,batch_size=4", "has no population")):
-        with (
-            pytest.raises(UsageError, match=f"actors=2: .*{words}"),
-            spread_over(make_searcher(spec, task, agent), 2, None),
-        ):
-            pass
-    searcher = make_searcher("snes", task, agent)
-    with pytest.raises(UsageError, match="give actors too"), spread_over(searcher, None, "auto"):
-        pass
+        with pytest.raises(UsageError, match=f"actors=2: .*{words}"):
+            check_actors(make_searcher(spec, task, agent), 2, None)
+    with pytest.raises(UsageError, match="give actors too"):
+        check_actors(make_searcher("snes", task, agent), None, "auto")
+
+
+@pytest.mark.parametrize(
+    ("searcher", "where"),
+    [("snes", {"actors": 0}), ("a2c", {"actors": 2}), ("snes", {"ray_address": "auto"})],
+)
+def test_actors_that_are_refused_leave_no_folder(searcher, where, tmp_path):
+    settings = RunSettings(WORLD, rule="none", hidden=4, searcher=searcher, budget=192, eval_episodes=8)
+    with pytest.raises(UsageError):
+        train(settings, tmp_path / "run", **where)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

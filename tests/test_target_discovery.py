@@ -138,8 +138,8 @@ def test_by_trial_counts_the_episodes_that_came_so_far():
     task = make_task("TargetDiscovery")
     mask = torch.tensor([[1, 0], [0, 1], [1, 0], [1, 1], [1, 0]]).bool()
     metric = torch.tensor([[1, 0], [0, 0], [0, 0], [1, 1], [1, 0]]).float()
-    assert task.by_trial(Trace(metric, metric, mask)).tolist() == [0.5, 0.5, 1, 1]
-    assert task.score(Trace(metric, metric, mask)).tolist() == [0.75, 0.5]
+    assert task.by_trial(Trace(metric, metric, mask, torch.ones_like(mask))).tolist() == [0.5, 0.5, 1, 1]
+    assert task.score(Trace(metric, metric, mask, torch.ones_like(mask))).tolist() == [0.75, 0.5]
 
 
 def test_by_trial_takes_a_rollouts_trace():

@@ -160,6 +160,22 @@ class Rule(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} is a rule without a method `change`")
 
 
+def check_bound(rule: Rule) -> None:
+    """Refuse what is no bound: a user's rule may set anything.
+
+    Raises:
+        UsageError: `bound` is neither None nor a `Bound`, or one of no known kind or a limit below 0.
+    """
+    bound = rule.bound
+    if bound is None:
+        return
+    if not isinstance(bound, Bound) or bound.kind not in ("hard", "soft") or not bound.limit >= 0:
+        raise UsageError(
+            f"the bound of rule {type(rule).__name__} must be None or Bound('hard' or 'soft', limit of at least 0), "
+            f"not {bound!r}"
+        )
+
+
 def dense_change(change: Outer | LowRank | Tensor, signals: Signals) -> Tensor:
     """A change of any form as a matrix (..., n, m), given the signals that it was made from."""
     if isinstance(change, LowRank):
