@@ -5,8 +5,10 @@ import math
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 import agents
 import evolution
@@ -42,6 +44,31 @@ def test_inspect_episode_reads_a_saved_agent(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == task.horizon + 1
     assert not records["fast.cell"][-1].isnan().any()
     assert records["fast.cell"][-1].abs().sum() > 0
+
+
+def test_a_closed_loop_of_ones_own_is_learned_and_is_an_environment():
+    task = plastic_envs.make_task("examples.custom_closed_loop:TwoArms,length=8")
+    agent = agents.make_for(task, rule="additive-hebb", network="plastic-rnn", hidden=16)
+    searcher = evolution.make_searcher("a2c,batch_size=64,learning_rate=0.01", task, agent)
+    for _ in range(100):
+        searcher.step()
+    assert evolution.evaluate(searcher.agent(), task, 256).metric > 6.5  # 4 by chance, 7.5 at best
+    check_env(plastic_envs.TaskEnv(task), skip_render_check=True)
+    envs = plastic_envs.TaskVectorEnv(task, num_envs=3)
+    envs.reset(seed=0)
+    paid = [envs.step(envs.action_space.sample())[1] for _ in range(20)]  # over ends of episodes
+    assert {0.0, 1.0} == set(np.concatenate(paid).tolist())
+
+
+def test_a_task_that_leaves_something_out_is_told_what():
+    class Bare(example("custom_closed_loop").TwoArms):
+        def __init__(self):
+            self.horizon = 3
+
+    with pytest.raises(
+        plastic_envs.UsageError, match=r"^Bare must set slices, output_size, action_kind, metric_kind in"
+    ):
+        agents.make_for(Bare(), rule="hebbian")
 
 
 def test_stable_baselines3_ppo():
