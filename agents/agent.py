@@ -101,6 +101,26 @@ class Agent(nn.Module):
         """
         return None
 
+    def attaches_gradient(self) -> bool:
+        """Whether lives of rollouts are lived without gradients, and get them all at once by `attach_gradient`."""
+        return False
+
+    def attach_gradient(self, percepts: Any, hidden: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """Outputs, activity and state of a life, with their gradients.
+
+        For recurrent networks whose way back is cheaper for all steps together than through each; see
+        `attaches_gradient`.
+
+        Args:
+            percepts: What was perceived, as `perceive` gives it.
+            hidden: `state["hidden"]` after each step (..., T, B, N), without a gradient.
+            state: The state after the last step, likewise, in the rollout's form.
+
+        Returns:
+            Outputs (..., T, B, K), `hidden` and `state`.
+        """
+        raise NotImplementedError
+
     def answer(self, percepts: Any, state: State) -> Tensor:
         """Answer many observations without a label from one state: outputs (..., S, B, K).
 

@@ -15,7 +15,7 @@ from agents.fast_weights import DenseFastWeights, Fast, TraceFastWeights, gather
 from agents.front_ends import make_front_end
 from agents.fused_weights import FusedWeights
 from agents.layers import PlasticLinear, with_ones
-from agents.modulation import SIGNED, squash
+from agents.modulation import SIGNED, StepRates, squash
 from agents.options import PlasticityOptions
 from agents.rollout_weights import RolloutWeights
 from agents.rules import LowRank, Outer, Rule, Signals
@@ -167,14 +167,18 @@ class FastWeightNetwork(Agent):
         rule, layers, traces = self.rule, self.layers(), self.options.retroactive
         if not self._holds_trace or not rule.rank_one or (traces and self.options.fan_out):
             return None
-        sizes = [layer.weight.shape[-2] * layer.weight.shape[-1] for layer in layers.values()]
-        on_processor = all(layer.weight.device.type == "cpu" for layer in layers.values())
-        if on_processor and (rule.bound is not None or max(sizes) <= self.fused_to):
+        if self._fuses():
             return FusedWeights(layers, batch_shape, steps, fades=self.fades, bound=rule.bound, traces=traces)
         pairs = rule.bound is None and len(batch_shape) == 1
         if pairs and saving(layers, batch_shape[0], steps) >= self.pairs_from:
             return DistinctPairs(layers, batch_shape[0], traces=traces)
         return None
+
+    def _fuses(self) -> bool:
+        """Whether compiled passes are cheaper than distinct pairs, where a rollout can take both."""
+        weights = [layer.weight for layer in self.layers().values()]
+        small = max(weight.shape[-2] * weight.shape[-1] for weight in weights) <= self.fused_to
+        return all(weight.device.type == "cpu" for weight in weights) and (small or self.rule.bound is not None)
 
     def close_state(self, state: State) -> State:
         """Fast weights as one matrix per layer and episode."""
@@ -223,22 +227,16 @@ class FastWeightNetwork(Agent):
             modulator: The modulator's summed input (..., B).
             record: Gets what `_recordable_fast` names.
         """
-        options, own = self.options, self.rule.learning_rate()
+        options = self.options
         changes = self._changes(fast, pres, posts, errors or {})
-        own = None if own is None else own.unsqueeze(-1)  # (1,) or (P, 1)
         post = next(iter(posts.values()))
-        one = post.new_ones(post.shape[:-1])
-        factor = one if modulator is None else squash(options.modulation, modulator)
-        step_rate = options.rate if own is None or options.retroactive else own
-        rate = step_rate * (one if options.fan_out else factor)
-        fades = {"network": options.decay, "rate": step_rate, "none": 0.0}[self.rule.decay]
-        fading = fades * (one if self.rule.decay == "none" else factor)
+        factor = post.new_ones(post.shape[:-1]) if modulator is None else squash(options.modulation, modulator)
+        rate, fading, fading_traces = self._rates(factor, self.rule.learning_rate())
         # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
         most = options.max_norm
         limit = None if most is None else most * _square_norm(changes).clamp(min=most**2).rsqrt()
         traces: State = {}
         if options.retroactive:
-            fading_traces = torch.as_tensor(options.rate if own is None else own)
             gain = fading_traces if limit is None else fading_traces * limit
             if isinstance(fast, RolloutWeights):
                 fast.write_retroactive(changes, rate, fading, gain, fading_traces)
@@ -251,6 +249,18 @@ class FastWeightNetwork(Agent):
             record |= {"rate": rate, "decay": fading, "norm": _square_norm(changes).sqrt(), "modulator": factor}
             record |= {f"fast.{name}": self._public(fast, name) for name in self.layers()}
         return {"fast": fast.matrices if isinstance(fast, DenseFastWeights) else fast} | traces
+
+    def _rates(self, factor: Tensor, eta: Tensor | None) -> StepRates:
+        """How fast the fast weights change, from the modulator M (..., B) and the rule's η, () or (P,)."""
+        options = self.options
+        own = options.rate if eta is None else eta.unsqueeze(-1)  # (1,) or (P, 1)
+        step_rate = options.rate if options.retroactive else own
+        fades = options.decay if self.rule.decay == "network" else step_rate
+        return StepRates(
+            step_rate * (torch.ones_like(factor) if options.fan_out else factor),
+            torch.zeros_like(factor) if self.rule.decay == "none" else fades * factor,
+            torch.as_tensor(own),
+        )
 
     def _changes(
         self,

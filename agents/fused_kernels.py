@@ -17,7 +17,7 @@ Maybe = Any
 """An array or a number, or None."""
 
 
-def compiled(kernel: Callable[..., None]) -> Any:
+def compiled(kernel: Callable[..., Any]) -> Any:
     """Compile at the first call for each combination of types, and keep that on disk."""
     # sums may be taken in any order; not-a-number and infinity stay what they are, so that divergence is seen
     options: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}

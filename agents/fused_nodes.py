@@ -93,6 +93,11 @@ class Life:
         self._first, self._formed = 0, 0
         self._gradients: Gradients | None = None
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a step has been remembered."""
+        return bool(self._changes)
+
     def step(self, query: Array, change: Change, *, remember: bool) -> tuple[Array, int]:
         """Change the matrices, and give the product of a query (N, n) with W + Λ∘F, and the number of the step.
 
@@ -177,11 +182,9 @@ class Open(Node):
             return None, None, None
         life: Life = ctx.life
         gradients = life.gather(token)
-        individuals, n, m = life.weight.shape
         asked, answered = (np.stack(part) for part in zip(*gradients.reads, strict=True))  # (t, N, ·)
-        asked = asked.reshape(len(asked), individuals, -1, n).transpose(1, 3, 0, 2).reshape(individuals, n, -1)
-        answered = answered.reshape(len(answered), individuals, -1, m).swapaxes(0, 1).reshape(individuals, -1, m)
-        return None, torch.from_numpy(asked @ answered), torch.from_numpy(gradients.plasticity)
+        by_weight = outer_sum(asked, answered, len(life.weight))
+        return None, torch.from_numpy(by_weight), torch.from_numpy(gradients.plasticity)
 
 
 class Advance(Node):
@@ -190,8 +193,7 @@ class Advance(Node):
     @staticmethod
     def forward(ctx: Any, token: Tensor, query: Tensor, life: Life, *change: Tensor | None) -> tuple[Tensor, Tensor]:
         ctx.life, ctx.query = life, to_array(query)
-        parts = Change(*(None if part is None else to_array(part) for part in change))  # type: ignore[arg-type]
-        total, ctx.number = life.step(ctx.query, parts, remember=any(ctx.needs_input_grad))
+        total, ctx.number = life.step(ctx.query, as_change(change), remember=any(ctx.needs_input_grad))
         ctx.set_materialize_grads(False)
         return torch.from_numpy(total), token.detach()
 
@@ -225,6 +227,20 @@ class Show(Node):
             if gradient is not None:
                 known += to_array(gradient)
         return ctx.life.nothing, None
+
+
+def as_change(parts: tuple[Tensor | None, ...]) -> Change:
+    """The parts of a change as arrays."""
+    return Change(*(None if part is None else to_array(part) for part in parts))  # type: ignore[arg-type]
+
+
+def outer_sum(pre: Array, post: Array, individuals: int) -> Array:
+    """The sum over steps and episodes of pre (t, N, n) ⊗ post (t, N, m), for each of Q individuals: (Q, n, m)."""
+    n, m = pre.shape[-1], post.shape[-1]
+    rows = pre.reshape(len(pre), individuals, -1, n).transpose(1, 3, 0, 2).reshape(individuals, n, -1)
+    columns = post.reshape(len(post), individuals, -1, m).swapaxes(0, 1).reshape(individuals, -1, m)
+    total: Array = rows @ columns
+    return total
 
 
 def to_array(tensor: Tensor) -> Array:

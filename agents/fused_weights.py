@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.fused_nodes import Advance, Life, Open, Show
+from agents.fused_nodes import Advance, Life, Open, Show, as_change, to_array
 from agents.layers import PlasticLinear
 from agents.rollout_weights import RolloutWeights
 from agents.rules.base import Bound, Outer
@@ -109,10 +109,13 @@ class _Layer:
 
     def multiply(self, pre: Tensor) -> Tensor:
         """The product pre (W + Λ∘F)."""
+        pre, waiting, self._waiting = self._flat(pre, 1), self._waiting, self._nothing
         total: Tensor
-        total, self._token = Advance.run(self._token, self._flat(pre, 1), self._life, *self._waiting)
-        self._waiting = self._nothing
-        return total.view(*self._batch_shape, -1)
+        if torch.is_grad_enabled() or self._life.remembers:
+            total, self._token = Advance.run(self._token, pre, self._life, *waiting)
+        else:
+            total = torch.from_numpy(self._life.step(to_array(pre), as_change(waiting), remember=False)[0])
+        return total if len(self._batch_shape) == 1 else total.view(*self._batch_shape, -1)
 
     def write(
         self, pair: Outer, rate: Tensor, decay: Tensor, gain: Tensor | None = None, trace_decay: Tensor | None = None

@@ -1,6 +1,6 @@
 """Neuromodulation: a number that a network puts out at every step sets how much its fast weights change."""
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,20 @@ Modulation = Literal["none", "double-sigmoid", "sigmoid", "tanh", "linear"]
 
 SIGNED: tuple[Modulation, ...] = ("tanh", "linear")
 """Modulations that can be negative: they turn learning into unlearning, and decay into growth."""
+
+
+class StepRates(NamedTuple):
+    """How fast weights change at each step: (..., B), or less where it is the same for all.
+
+    Attributes:
+        rate: Of F ← (1 − decay) F + rate · change.
+        decay: The part of F that is lost.
+        trace: η of the eligibility traces, E ← (1 − η) E + η · change.
+    """
+
+    rate: Tensor
+    decay: Tensor
+    trace: Tensor
 
 
 def squash(modulation: Modulation, raw: Tensor) -> Tensor:

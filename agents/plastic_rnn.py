@@ -11,9 +11,12 @@ from agents.agent import State
 from agents.fast_network import FastWeightNetwork
 from agents.fast_weights import apply_layer
 from agents.layers import PlasticLinear, with_ones
+from agents.lifetime_gradient import Lived, Ways, attach
+from agents.modulation import StepRates, squash
 from agents.options import PlasticRNNOptions
 from agents.rollout_weights import RolloutWeights
 from agents.rules import Rule
+from agents.rules.hebbian import HebbProduct
 from plastic_envs.checks import check_int, check_memory
 
 
@@ -102,26 +105,60 @@ class PlasticRNN(FastWeightNetwork):
         before = state["hidden"]  # (..., B, N)
         fast = self._open(state)
         summed = apply_layer("recurrent", self.recurrent, fast, before)
-        hidden = self._activate(percept, summed, prune=isinstance(fast, RolloutWeights) and fast.skips_repeats)
+        prune = isinstance(fast, RolloutWeights) and fast.skips_repeats
+        hidden = self._activate(self._drive(percept), summed, prune=prune)
         new: State = {"hidden": hidden}
         if fast is not None:
             pres, posts = {"recurrent": before}, {"recurrent": hidden}
             new |= self._learn(fast, state, pres, posts, modulator=self._modulate(hidden), record=record)
         if record is not None:
             record["hidden"] = hidden
-        if self.decode is not None:
-            return with_ones(hidden, ones=1) @ self.decode.weight, new
-        return hidden[..., : self.output_size], new
+        return self._answer(hidden), new
 
-    def _activate(self, observation: Tensor, summed: Tensor, *, prune: bool) -> Tensor:
-        """The new activity from an observation (..., B, D) and what the units send each other (..., B, N).
+    def attaches_gradient(self) -> bool:
+        """If compiled passes change the fast weights, by Hebb's product alone."""
+        options, rule = self.options, self.rule
+        hebb = type(rule).change is HebbProduct.change
+        return hebb and options.max_norm is None and not options.fan_out and self._fuses()
+
+    def attach_gradient(self, percepts: Tensor, hidden: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """By one compiled pass an episode: see `lifetime_gradient`."""
+        drive = self._drive(percepts.movedim(0, -3).flatten(-3, -2))  # (..., T·B, N)
+        drive = drive.view(*drive.shape[:-2], *hidden.shape[-3:])
+        closed = self.close_state(state)
+        traces = closed.get("eligibility", {})
+        lived = Lived(hidden, closed["fast"]["recurrent"], traces.get("recurrent"))
+        held = drive != 0 if self.options.input == "clamp" else None
+        ways = Ways(self._lived_rates, self.fades, self.rule.bound, held)
+        readout = None if self.modulator is None else self.modulator.weight
+        layer = self.recurrent
+        assert layer.plasticity is not None
+        lived = attach(lived, ways, drive, layer.weight, layer.plasticity, readout, self.rule.learning_rate())
+        outputs = self._answer(lived.hidden.flatten(-3, -2)).view(*hidden.shape[:-1], -1)
+        state = {"hidden": lived.hidden.select(-3, -1), "fast": {"recurrent": lived.fast}}
+        return outputs, lived.hidden, state | {"eligibility": {"recurrent": lived.eligibility}} if traces else state
+
+    def _lived_rates(self, raw: Tensor, eta: Tensor | None) -> StepRates:
+        """The rates from the modulator's summed input (..., B) and the rule's learning rate."""
+        return self._rates(squash(self.options.modulation, raw), eta)
+
+    def _drive(self, observation: Tensor) -> Tensor:
+        """What an observation (..., B, D) drives the units with (..., B, N)."""
+        if self.encode is not None:
+            return with_ones(observation, ones=1) @ self.encode.weight
+        return torch.nn.functional.pad(observation, (0, self.units - self.perceived))
+
+    def _answer(self, hidden: Tensor) -> Tensor:
+        """The outputs (..., B, K) of an activity (..., B, N)."""
+        if self.decode is not None:
+            return with_ones(hidden, ones=1) @ self.decode.weight
+        return hidden[..., : self.output_size]
+
+    def _activate(self, drive: Tensor, summed: Tensor, *, prune: bool) -> Tensor:
+        """The new activity from what drives the units and what they send each other, both (..., B, N).
 
         With `prune`, an activity with exactly zero derivatives by `summed` in all units does not depend on it at all.
         """
-        if self.encode is not None:
-            drive = with_ones(observation, ones=1) @ self.encode.weight
-        else:
-            drive = torch.nn.functional.pad(observation, (0, self.units - self.perceived))
         if self.options.input == "clamp":
             return drive if prune and drive.all() else torch.where(drive != 0, drive, summed.tanh())
         hidden = (drive + summed).tanh()

@@ -1,6 +1,7 @@
 """The one time loop: agents live through episodes of a task."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class Rollout:
             normalise observations.
         trace: What each step of a closed loop came to; None where the episodes were drawn beforehand.
         steps: How many steps each episode of a closed loop lasted (B,).
+        hidden: Activity after each step (T, B, N), where agents have it in their state and `act` was given.
     """
 
     outputs: Tensor
@@ -49,6 +51,7 @@ class Rollout:
     seen: Moments | None = None
     trace: Trace | None = None
     steps: Tensor | None = None
+    hidden: Tensor | None = None
 
 
 def rollout(
@@ -75,7 +78,7 @@ def rollout(
         episode: Episodes of a supervised task to live through again, instead of new ones.
         record: Names from `agent.recordable()` to be kept for every step.
         act: What agents do, from observation, outputs and new state, if not `Task.action` of the outputs. Then every
-            task is lived as a closed loop, and the loss is minus the sum of the rewards.
+            task is lived as a closed loop, and the loss is minus the sum of the rewards. No gradient flows through it.
         birth: What was drawn at birth before (see `Agent.draw_birth`), to be born with again.
 
     Raises:
@@ -110,7 +113,7 @@ def rollout(
     else:
         lived = individuals(lambda values: torch.func.functional_call(lifetimes, values, ((batch_size,), True)))
     penalty = individuals(lambda values: torch.func.functional_call(_Penalty(agent), values, ()))
-    outputs, state, records, closed = lived
+    outputs, state, records, closed, hidden = lived
     if isinstance(task, SupervisedTask) and episode is not None:
         loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
         env_steps = loss.numel() * task.horizon
@@ -124,7 +127,7 @@ def rollout(
     loss, metric = -trace.reward.sum(-2), task.score(trace).detach()
     env_steps = int(steps.expand(loss.shape).sum())
     seen = Moments(*sums) if sums else None
-    return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace, steps)
+    return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace, steps, *hidden)
 
 
 def _individuals(
@@ -173,8 +176,10 @@ class _Lifetimes(nn.Module):
 
     def forward(
         self, batch_shape: tuple[int, ...], mapped: bool = False
-    ) -> tuple[Tensor, State, dict[str, Tensor], tuple[Any, ...]]:
-        """Live all T steps: outputs, state, records, what a closed loop came to; time comes after the population.
+    ) -> tuple[Tensor, State, dict[str, Tensor], tuple[Any, ...], tuple[Tensor, ...]]:
+        """Live all T steps; time comes after the population.
+
+        Gives outputs, state, records, what a closed loop came to, and activity if it is asked for.
 
         Where `torch.vmap` maps over the individuals, nothing can depend on what they do: the state is plain tensors,
         and a closed loop goes on to the horizon.
@@ -182,7 +187,10 @@ class _Lifetimes(nn.Module):
         agent, steps = self.agent, self.task.horizon
         queries = self._first_query()
         lived = steps if queries is None else queries
-        state = agent.initial_state(batch_shape, self.birth, None if mapped else steps, queries or 0)
+        no_feedback = self.episode is not None or self.act is not None  # that gradients could flow through
+        attaches = torch.is_grad_enabled() and no_feedback and not mapped and agent.attaches_gradient()
+        with nullcontext() if not attaches else torch.no_grad():
+            state = agent.initial_state(batch_shape, self.birth, None if mapped else steps, queries or 0)
         percepts = None if self.episode is None else agent.perceive(self.episode.inputs, state)
         closed = self._closed_loop(batch_shape)
         if percepts is not None and not self.record and not mapped:
@@ -191,31 +199,44 @@ class _Lifetimes(nn.Module):
                 answers, state = learned
                 if lived < steps:
                     answers = torch.cat([answers, agent.answer(percepts[lived:], state)], len(batch_shape) - 1)
-                return answers, state, {}, ()
+                return answers, state, {}, (), ()
         outputs: list[Tensor] = []
+        observed: list[Tensor] = []
+        hidden: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
-        for step in range(lived):
-            seen: dict[str, Tensor] | None = {} if self.record else None
-            if closed is not None:
-                percept = agent.perceive(closed.observation[None], state)[0]
-            else:
-                assert percepts is not None
-                percept = percepts[step]
-            output, state = agent.live(percept, state, seen)
-            outputs.append(output)
-            for name, values in kept.items():
-                values.append((seen or {})[name].detach())
-            if closed is not None:
-                closed.act(output, state)
-                if not mapped and not closed.alive.any():
-                    break
+        with nullcontext() if not attaches else torch.no_grad():
+            for step in range(lived):
+                seen: dict[str, Tensor] | None = {} if self.record else None
+                if closed is not None:
+                    observed.append(closed.observation)
+                    percept = agent.perceive(closed.observation[None], state)[0]
+                else:
+                    assert percepts is not None
+                    percept = percepts[step]
+                output, state = agent.live(percept, state, seen)
+                outputs.append(output)
+                if (attaches or self.act is not None) and "hidden" in state:
+                    hidden.append(state["hidden"])
+                for name, values in kept.items():
+                    values.append((seen or {})[name].detach())
+                if closed is not None:
+                    closed.act(output, state)
+                    if not mapped and not closed.alive.any():
+                        break
         time = len(batch_shape) - 1
+        records = {name: torch.stack(values, time) for name, values in kept.items()}
+        told = () if closed is None else closed.told()
+        activity = torch.stack(hidden, time) if hidden else None
+        if attaches:
+            assert activity is not None
+            percepts = agent.perceive(torch.stack(observed), state) if percepts is None else percepts
+            answers, activity, state = agent.attach_gradient(percepts, activity, state)
+            return answers, state, records, told, (activity,)
         answers = torch.stack(outputs, time)
         if lived < steps:
             assert percepts is not None
             answers = torch.cat([answers, agent.answer(percepts[lived:], state)], time)
-        records = {name: torch.stack(values, time) for name, values in kept.items()}
-        return answers, state, records, () if closed is None else closed.told()
+        return answers, state, records, told, () if activity is None else (activity,)
 
     def _closed_loop(self, batch_shape: tuple[int, ...]) -> ClosedLoop | None:
         """None if the episodes are known beforehand."""

@@ -79,34 +79,32 @@ def live(agent: Agent, task: Task, batch_size: int, generator: torch.Generator, 
         noise = noise.exponential_(generator=generator).log_().neg_()
     else:
         noise = noise.normal_(generator=generator) * log_std.detach().exp()
-    told: list[tuple[Tensor, Tensor, Tensor]] = []
+    told: list[tuple[Tensor, Tensor]] = []
 
     def act(observation: Tensor, output: Tensor, state: State) -> Tensor:
         drawn = output.detach() + noise[len(told)]
         action = drawn if log_std is not None else drawn.argmax(-1)
-        told.append((observation, action, activity(observation, state)))
+        told.append((observation, action))
         return action
 
     birth = agent.draw_birth(batch_size, generator)
     lived = rollout(agent, task, batch_size, generator, act=act, birth=birth)
     assert lived.trace is not None
-    observations, actions, activities = (torch.stack(part) for part in zip(*told, strict=True))
-    alive = lived.trace.alive
-    return Lives(observations, actions, lived.trace.reward, alive, birth, lived.outputs, activities, lived.seen)
+    observations, actions = (torch.stack(part) for part in zip(*told, strict=True))
+    hidden = observations if lived.hidden is None else lived.hidden
+    return Lives(observations, actions, lived.trace.reward, lived.trace.alive, birth, lived.outputs, hidden, lived.seen)
 
 
 def relive(agent: Agent, lives: Lives) -> tuple[Tensor, Tensor]:
     """The outputs (T, B, K) and activities (T, B, N) of an agent that observes what was observed in these lives."""
-    activities: list[Tensor] = []
-
-    def act(observation: Tensor, output: Tensor, state: State) -> Tensor:
-        activities.append(activity(observation, state))
-        return lives.actions[len(activities) - 1]
-
     task = _Replay(lives.observations, agent.output_size)
     nothing = torch.Generator(lives.observations.device)  # all has been drawn
-    lived = rollout(agent, task, lives.observations.shape[1], nothing, act=act, birth=lives.birth)
-    return lived.outputs, torch.stack(activities)
+    lived = rollout(agent, task, lives.observations.shape[1], nothing, act=_any_action, birth=lives.birth)
+    return lived.outputs, lives.observations if lived.hidden is None else lived.hidden
+
+
+def _any_action(observation: Tensor, output: Tensor, state: State) -> Tensor:
+    return output
 
 
 class _Replay(Task):

@@ -11,6 +11,7 @@ import agents
 from agents import fused_kernels
 from agents.fast_network import FastWeightNetwork
 from agents.fused_weights import FusedWeights
+from agents.plastic_rnn import PlasticRNN
 from agents.rules.base import Outer
 from tests.rollout_forms import INPUTS, MODULATIONS, UNITS, Held, assert_same, assert_same_head, generator, live, make
 
@@ -75,14 +76,19 @@ def test_any_part_of_the_parameters_gets_its_gradient_and_again(rule: str) -> No
 
 @pytest.mark.parametrize("rule", ["decaying-hebb", "additive-hebb", "additive-hebb,bound=none"])
 @pytest.mark.parametrize("shared", [(), ("recurrent.weight",), ("recurrent.plasticity", "rule.eta")], ids=str)
-def test_a_population_lives_and_learns_as_individuals_do(rule: str, shared: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_population_lives_and_learns_as_individuals_do(
+    rule: str, shared: tuple[str, ...], attached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not attached:
+        monkeypatch.setattr(PlasticRNN, "attaches_gradient", lambda self: False)
     task = Held()
     agent = make(task, rule, {})
     episode = task.sample(3, generator())
     own = {name: value for name, value in agent.named_parameters() if name not in shared}
     values = {name: torch.stack([value * 0.5, value]).detach().requires_grad_() for name, value in own.items()}
     together = agents.rollout(agent, task, 3, generator(), parameters=values, episode=episode)
-    assert isinstance(together.state["fast"], FusedWeights)
+    assert isinstance(together.state["fast"], FusedWeights) != attached
     together.loss.sum().backward()
     for number in range(2):
         mine = {name: value.detach()[number].requires_grad_() for name, value in values.items()}
@@ -98,7 +104,8 @@ def test_rollouts_take_compiled_passes_and_come_to_the_same(modulation: dict[str
     task = Held()
     agent = make(task, "additive-hebb,limit=0.5", {"input": "add", **modulation}, 0.7)
     episode = task.sample(3, generator())
-    lived = agents.rollout(agent, task, 3, generator(), episode=episode, record=["fast.recurrent"])
+    with torch.no_grad():
+        lived = agents.rollout(agent, task, 3, generator(), episode=episode, record=["fast.recurrent"])
     assert isinstance(lived.state["fast"], FusedWeights)
     outputs, state = live(agent, episode.inputs, None)
     torch.testing.assert_close(lived.outputs, outputs, rtol=1e-9, atol=1e-12)

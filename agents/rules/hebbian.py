@@ -5,12 +5,8 @@ from typing import ClassVar
 from agents.rules.base import Outer, Rule, Signals
 
 
-class Hebbian(Rule):
-    """Δ = pre ⊗ post, with post the activity after the nonlinearity; biases do not change.
-
-    For an LSTM post is the vector of its four activated gates.
-    Source: Duan et al., "Hebbian and Gradient-based Plasticity Enables Robust Memory and Rapid Learning in RNNs".
-    """
+class HebbProduct(Rule):
+    """Rules whose change is Δ = pre ⊗ post and nothing else."""
 
     rank_one: ClassVar[bool] = True
     batched: ClassVar[bool] = True
@@ -18,3 +14,11 @@ class Hebbian(Rule):
     def change(self, signals: Signals) -> Outer:
         """The product of both sides' activity."""
         return Outer(signals.pre, signals.post)
+
+
+class Hebbian(HebbProduct):
+    """Δ = pre ⊗ post, with post the activity after the nonlinearity; biases do not change.
+
+    For an LSTM post is the vector of its four activated gates.
+    Source: Duan et al., "Hebbian and Gradient-based Plasticity Enables Robust Memory and Rapid Learning in RNNs".
+    """

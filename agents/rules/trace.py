@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.rules.base import Bound, Outer, Rule, Signal, Signals
+from agents.rules.hebbian import HebbProduct
 from plastic_envs.checks import check_choice, check_float
 
 
@@ -38,15 +39,10 @@ class TraceRule(Rule):
         return self.eta
 
 
-class DecayingHebb(TraceRule):
+class DecayingHebb(TraceRule, HebbProduct):
     """F ← (1 − η) F + η (pre ⊗ post): a running average of Hebb's products."""
 
-    rank_one: ClassVar[bool] = True
     decay = "rate"
-
-    def change(self, signals: Signals) -> Outer:
-        """The product of both sides' activity."""
-        return Outer(signals.pre, signals.post)
 
 
 class Oja(TraceRule):
@@ -61,7 +57,7 @@ class Oja(TraceRule):
         return torch.addcmul(hebb, signals.fast, signals.post.square().unsqueeze(-2), value=-1)
 
 
-class AdditiveHebb(TraceRule):
+class AdditiveHebb(TraceRule, HebbProduct):
     """F ← F + η (pre ⊗ post), within bounds or without.
 
     Args:
@@ -75,7 +71,6 @@ class AdditiveHebb(TraceRule):
         UsageError: a value is not allowed.
     """
 
-    rank_one: ClassVar[bool] = True
     decay = "none"
 
     def __init__(
@@ -89,7 +84,3 @@ class AdditiveHebb(TraceRule):
         check_choice("bound", bound, ("hard", "soft", "none"))
         check_float("limit", limit, low=0, high=1.0 if bound == "soft" else float("inf"))
         self.bound = None if bound == "none" else Bound(bound, limit)
-
-    def change(self, signals: Signals) -> Outer:
-        """The product of both sides' activity."""
-        return Outer(signals.pre, signals.post)
