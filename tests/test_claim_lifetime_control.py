@@ -5,8 +5,8 @@ import torch
 
 import agents
 from evolution.claims import CLAIMS, ClaimSettings, lifetime_control
-from evolution.claims.learners import Curve
 from evolution.claims.lifetime_control import BORN, CARTPOLE, FIXED, MOUNTAIN_CAR, PLASTIC, USUAL, Control, Lives, Sizes
+from evolution.claims.trainings import Curve
 from evolution.evaluation import evaluate
 from plastic_envs import make_task
 
@@ -20,7 +20,7 @@ TINY = Sizes("3", 320, seeds=2, evals=1, episodes=5)
 
 @pytest.fixture(scope="module")
 def tiny() -> Lives:
-    return lifetime_control.live(SHORT, TINY, 0)
+    return lifetime_control.live(SHORT, TINY, ClaimSettings())
 
 
 def lives(plastic: list[float], fixed: list[float], usual: list[float]) -> Lives:

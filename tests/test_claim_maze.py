@@ -4,7 +4,8 @@ import pytest
 
 import agents
 from evolution.claims import ClaimSettings, maze
-from evolution.claims.learners import Contest, Curve
+from evolution.claims.learners import Contest
+from evolution.claims.trainings import Curve
 from plastic_envs import make_task
 
 TASK, SHORT = make_task("GridMaze,size=5,length=4"), make_task("TargetDiscovery,max_blanks=0,length=6")

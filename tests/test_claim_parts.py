@@ -11,9 +11,9 @@ import torch
 import evolution
 from evolution.claims import ClaimSettings, generalization, learning_speed, robustness, schemes
 from evolution.claims import random_feedback as feedback
-from evolution.claims.learners import Learner
 from evolution.claims.one_shot import Sizes
 from evolution.claims.parts import part
+from evolution.claims.trainings import Learner
 from evolution.cli import main
 from evolution.locking import folder_lock
 from plastic_envs import UsageError

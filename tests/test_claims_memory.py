@@ -9,7 +9,8 @@ import torch
 import agents
 from evolution import make_searcher
 from evolution.claims import CLAIMS, ClaimSettings, image_memory, internal_rate, one_shot, pattern_memory
-from evolution.claims.learners import Contest, Curve, Learner, learn
+from evolution.claims.learners import Contest, learn
+from evolution.claims.trainings import Curve, Learner, Training
 from evolution.evaluation import evaluate
 from evolution.seeding import derive_seed
 from plastic_envs import make_task
@@ -33,7 +34,7 @@ def contest(**changes):
 
 def test_learning_is_that_of_the_searcher():
     learner = Learner(partial(make, "hebbian"), "backprop,batch_size=8")
-    found = learn("any", learner, TASK, 32, seed=5, evals=2, eval_episodes=20)
+    found = learn(Training("any", learner, TASK, 32, seed=5, evals=2, eval_episodes=20))
     searcher = make_searcher("backprop,batch_size=8", TASK, make("hebbian", derive_seed(5, "agent")), seed=5, budget=32)
     expected = [evaluate(searcher.agent(), TASK, 20).metric]
     for episodes in (16, 32):
@@ -46,7 +47,7 @@ def test_learning_is_that_of_the_searcher():
 
 def test_a_run_that_diverges_is_not_a_number_from_there_on():
     doomed = Learner(partial(make, "none"), "tests.doomed:Diverging")
-    found = learn("any", doomed, TASK, 256, seed=0, evals=4, eval_episodes=5)
+    found = learn(Training("any", doomed, TASK, 256, seed=0, evals=4, eval_episodes=5))
     assert found.episodes == (0, 64, 128, 192, 256)
     assert math.isfinite(found.metric[1])
     assert all(map(math.isnan, found.metric[2:]))
@@ -152,6 +153,6 @@ def test_rates_are_compared_between_storing_and_recalling(monkeypatch):
 
 
 def test_the_rate_is_recorded_of_trained_agents():
-    rates = internal_rate.measure(TASK, "hebbian", {"hidden": 4}, "backprop,batch_size=8", 16, 2, 0)
+    rates = internal_rate.measure(TASK, "hebbian", {"hidden": 4}, "backprop,batch_size=8", 16, 2, ClaimSettings())
     assert rates.shape == (2, TASK.horizon)
     assert (rates > 0).all()

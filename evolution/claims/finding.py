@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plastic_envs.checks import check_bool, check_int
@@ -24,6 +25,7 @@ class ClaimSettings:
     full: bool = False  # larger, or the paper's sizes, rather than within minutes
     seed: int = 0  # root of all random streams
     jobs: int = 1  # processes side by side, in claims that train agents of several kinds; the figures are the same
+    folder: Path | None = None  # where these claims keep each agent that is trained, and find it again
 
     def __post_init__(self) -> None:
         check_bool("full", self.full)

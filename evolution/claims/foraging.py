@@ -9,7 +9,8 @@ from torch import Tensor
 
 from agents import Agent, make_for, rollout
 from evolution.claims.finding import ClaimSettings, Finding, Value
-from evolution.claims.learners import Contest, Curve, Learner
+from evolution.claims.learners import Contest
+from evolution.claims.trainings import Curve, Learner
 from evolution.generation import AGES
 from evolution.seeding import make_generator
 from evolution.statistics import mean_interval
@@ -39,7 +40,7 @@ def foraging(settings: ClaimSettings) -> Finding:
     95% Welch interval, and more a step in the second half of life than in its first tenth by the 95% interval over
     seeds, and if with fixed meaning they do not earn more than the same layer without plasticity.
     """
-    found = {name: contest(task, settings.full) for name, task in tasks().items()}
+    found = {name: contest(name, task, settings.full) for name, task in tasks().items()}
     tables = {name: each.run(settings) for name, each in found.items()}
     ages = {name: [by_age(found[name].task, curve.agent) for curve in tables[name][PLASTIC]] for name in found}
     gains = mean_interval([float(age[AGES // 2 :].mean() - age[0]) for age in ages[DRAWN]])
@@ -69,7 +70,7 @@ def tasks() -> dict[str, Task]:
     }
 
 
-def contest(task: Task, full: bool) -> Contest:
+def contest(name: str, task: Task, full: bool) -> Contest:
     """Who evolves on a task, and for how long."""
     one_layer = "plastic-mlp,hidden_layers=0"
     kinds = {
@@ -89,6 +90,7 @@ def contest(task: Task, full: bool) -> Contest:
         evals=5,
         eval_episodes=800,
         bound=20.0,
+        name=name,
     )
 
 

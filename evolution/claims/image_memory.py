@@ -8,7 +8,8 @@ import torch
 
 from agents import Agent, make_for, rollout
 from evolution.claims.finding import ClaimSettings, Finding
-from evolution.claims.learners import Contest, Curve, Learner
+from evolution.claims.learners import Contest
+from evolution.claims.trainings import Curve, Learner
 from evolution.evaluation import evaluate
 from evolution.seeding import make_generator
 from evolution.statistics import mean_interval

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from agents import make_for, rollout
+from agents import Agent, make_for, rollout
 from evolution.claims.finding import ClaimSettings, Finding, Value
-from evolution.claims.learners import Learner, learn
+from evolution.claims.learners import train_all
+from evolution.claims.trainings import Learner, Training
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, mean_interval
 from plastic_envs.supervised import SupervisedTask
+from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def internal_rate(settings: ClaimSettings) -> Finding:
         spec = "CueReward,n_cues=2,n_stimulus=4,n_show=3,n_query=3,loss_steps=query"
         task, size = make_task(spec), {"hidden": 16, "rate": 2}
         budget, seeds, searcher = 60_000, 3, "backprop,batch_size=256,learning_rate=0.005"
-    rates = {rule: measure(task, rule, size, searcher, budget, seeds, settings.seed) for rule in RULES}
+    rates = {rule: measure(task, rule, size, searcher, budget, seeds, settings) for rule in RULES}
     assert isinstance(task, SupervisedTask)
     asked = task.sample(1, make_generator(0, "report")).metric_mask[:, 0]
     differences = {rule: _difference(rate, asked) for rule, rate in rates.items()}
@@ -55,18 +57,24 @@ def internal_rate(settings: ClaimSettings) -> Finding:
 
 
 def measure(
-    task: object, rule: str, size: Mapping[str, int], searcher: str, budget: int, seeds: int, root: int
+    task: Task, rule: str, size: Mapping[str, int], searcher: str, budget: int, seeds: int, settings: ClaimSettings
 ) -> Tensor:
     """The rate at every step, mean over held-out episodes, of a trained network of each seed: (seeds, T)."""
     assert isinstance(task, SupervisedTask)
+    learner = Learner(partial(_make, task, rule, size), searcher)
+    trainings = [
+        Training(rule, learner, task, budget, settings.seed * 1000 + seed, 1, EPISODES) for seed in range(seeds)
+    ]
     rates = []
-    for seed in range(seeds):
-        learner = Learner(lambda seed: make_for(task, rule=rule, seed=seed, **size), searcher)
-        curve = learn(rule, learner, task, budget, seed=root * 1000 + seed, evals=1, eval_episodes=EPISODES)
+    for curve in train_all(trainings, settings):
         with torch.no_grad():
-            lived = rollout(curve.agent, task, EPISODES, make_generator(root, "report"), record=["rate"])
+            lived = rollout(curve.agent, task, EPISODES, make_generator(settings.seed, "report"), record=["rate"])
         rates.append(lived.records["rate"].mean(-1))
     return torch.stack(rates).double()
+
+
+def _make(task: Task, rule: str, size: Mapping[str, int], seed: int) -> Agent:
+    return make_for(task, rule=rule, seed=seed, **size)
 
 
 def _difference(rate: Tensor, asked: Tensor) -> Interval:

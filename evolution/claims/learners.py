@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ import torch
 from agents import Agent
 from evolution.claims.finding import ClaimSettings, Value
 from evolution.claims.parts import part
+from evolution.claims.trainings import Curve, KeptCurves, Learner, Training
 from evolution.evaluation import evaluate
 from evolution.searcher import Diverged, make_searcher
-from evolution.seeding import derive_seed
 from evolution.statistics import difference_interval, mean_interval
 from evolution.workers import Report, run_isolated
 from plastic_envs.errors import UsageError
@@ -23,60 +23,53 @@ from plastic_envs.task import Task
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Make = Callable[[int], Agent]
-"""From a seed to a new agent."""
 
+def train_all(trainings: Sequence[Training], settings: ClaimSettings) -> list[Curve]:
+    """Train agents as `train` does, evaluated at even distances.
 
-@dataclass(frozen=True)
-class Learner:
-    """A kind of agent, and what it is trained by.
+    One after the other, or side by side to the same numbers; what the claim's folder has of them is not trained again.
 
-    Attributes:
-        make: Makes it from a seed.
-        searcher: Spec of its searcher.
+    Raises:
+        UsageError: one of several processes has failed, or what is kept is damaged.
     """
+    kept = None if settings.folder is None else KeptCurves(settings.folder)
+    found: dict[int, Curve] = {}
+    for number, training in enumerate(trainings if kept is not None else ()):
+        assert kept is not None
+        if (curve := kept.load(training)) is not None:
+            found[number] = curve
+    missing = [number for number in range(len(trainings)) if number not in found]
 
-    make: Make
-    searcher: str
+    def keep(number: int, curve: Curve) -> None:
+        found[number] = curve
+        if kept is not None:
+            kept.save(trainings[number], curve)
 
-
-@dataclass(frozen=True)
-class Curve:
-    """One run: the held-out metric after so many episodes; the first row is of the agent as it was made.
-
-    A run that diverged keeps not-a-number from there on.
-    """
-
-    episodes: tuple[int, ...]
-    metric: tuple[float, ...]
-    seconds: float  # of processor time, evaluations left out
-    parameters: int  # how many were searched
-    agent: Agent
-
-    @property
-    def final(self) -> float:
-        """The metric at the end of the budget."""
-        return self.metric[-1]
-
-    def first_beyond(self, bound: float, *, higher: bool) -> int | None:
-        """The episodes after which the metric was first better than a bound; None if it never was."""
-        for n, value in zip(self.episodes, self.metric, strict=True):
-            if value > bound if higher else value < bound:
-                return n
-        return None
+    if settings.jobs == 1:
+        for number in missing:
+            keep(number, learn(trainings[number]))
+    elif missing:
+        items = [trainings[number] for number in missing]
+        with closing(run_isolated(_learn_apart, items, min(settings.jobs, len(items)))) as events:
+            for event in events:
+                if event.error is not None:
+                    raise UsageError(f"{items[event.index]}: {event.error}")
+                if not event.ended:
+                    keep(missing[event.index], event.payload)
+    return [found[number] for number in range(len(trainings))]
 
 
-def learn(name: str, learner: Learner, task: Task, budget: int, *, seed: int, evals: int, eval_episodes: int) -> Curve:
-    """Train one agent on a budget of episodes, as `train` does; evaluations are spread evenly over it."""
-    with part(f"{name}, seed {seed}") as tell:
-        curve = _learn(learner, task, budget, seed, evals, eval_episodes)
-        tell(task.metric_kind, curve.final)
+def learn(training: Training) -> Curve:
+    """Train one agent, and tell of it."""
+    with part(str(training)) as tell:
+        curve = _learn(training)
+        tell(training.task.metric_kind, curve.final)
     return curve
 
 
-def _learn(learner: Learner, task: Task, budget: int, seed: int, evals: int, eval_episodes: int) -> Curve:
-    agent = learner.make(derive_seed(seed, "agent"))
-    searcher = make_searcher(learner.searcher, task, agent, seed=seed, budget=budget)
+def _learn(training: Training) -> Curve:
+    task, budget, evals, eval_episodes = training.task, training.budget, training.evals, training.eval_episodes
+    searcher = make_searcher(training.learner.searcher, task, training.agent(), seed=training.seed, budget=budget)
     metric, seconds = [_metric(searcher.agent(), task, eval_episodes)], 0.0
     episodes = [budget * number // evals for number in range(evals + 1)]
     for goal in episodes[1:]:
@@ -110,6 +103,7 @@ class Contest:
         evals: Evaluations over the budget.
         eval_episodes: Held-out episodes of each.
         bound: A metric that a run's first evaluation to reach it is noted for.
+        name: What it is about, where a claim has several.
     """
 
     task: Task
@@ -120,27 +114,25 @@ class Contest:
     evals: int
     eval_episodes: int
     bound: float
+    name: str = ""
 
     def run(self, settings: ClaimSettings) -> dict[str, list[Curve]]:
-        """Train all, each with its seeds: one after the other, or in processes side by side, to the same numbers.
-
-        Raises:
-            UsageError: one of several processes has failed.
-        """
-        items = [(self, name, settings.seed * 1000 + seed) for name in self.learners for seed in range(self.seeds)]
-        if settings.jobs == 1:
-            curves = [_train(*item) for item in items]
-        else:
-            found: dict[int, Curve] = {}
-            with closing(run_isolated(_train_apart, items, min(settings.jobs, len(items)))) as events:
-                for event in events:
-                    if event.error is not None:
-                        _, name, seed = items[event.index]
-                        raise UsageError(f"{name}, seed {seed}: {event.error}")
-                    if not event.ended:
-                        found[event.index] = event.payload
-            curves = [found[index] for index in range(len(items))]
-        starts = range(0, len(items), self.seeds)
+        """Train all, each with its seeds: see `train_all`."""
+        trainings = [
+            Training(
+                f"{self.name}, {name}" if self.name else name,
+                learner,
+                self.task,
+                self.budget,
+                settings.seed * 1000 + seed,
+                self.evals,
+                self.eval_episodes,
+            )
+            for name, learner in self.learners.items()
+            for seed in range(self.seeds)
+        ]
+        curves = train_all(trainings, settings)
+        starts = range(0, len(trainings), self.seeds)
         return {name: curves[i : i + self.seeds] for name, i in zip(self.learners, starts, strict=True)}
 
     def leads(self, table: Mapping[str, Sequence[Curve]], one: str, other: str) -> bool:
@@ -206,14 +198,7 @@ class Contest:
         axes.legend(fontsize=8)
 
 
-def _train(contest: Contest, name: str, seed: int) -> Curve:
-    learner, evals = contest.learners[name], contest.evals
-    return learn(
-        name, learner, contest.task, contest.budget, seed=seed, evals=evals, eval_episodes=contest.eval_episodes
-    )
-
-
-def _train_apart(item: tuple[Contest, str, int], report: Report) -> None:
+def _learn_apart(training: Training, report: Report) -> None:
     """The same in a process of its own."""
     torch.set_num_threads(1)
-    report(_train(*item))
+    report(learn(training))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from agents import Agent, make_for
 from evolution.claims.finding import ClaimSettings, Finding, Value
-from evolution.claims.learners import Contest, Curve, Learner
+from evolution.claims.learners import Contest
+from evolution.claims.trainings import Curve, Learner
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
@@ -82,6 +83,7 @@ def contest(
     return Contest(
         task,
         {name: Learner(make, searcher) for name, make in learners.items()},
+        name=type(task).__name__,
         ours=list(options),
         budget=budget,
         seeds=seeds,

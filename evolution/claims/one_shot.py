@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from agents import Agent, make_for
 from evolution.claims.finding import ClaimSettings, Finding
-from evolution.claims.learners import Contest, Learner
+from evolution.claims.learners import Contest
+from evolution.claims.trainings import Learner
 from evolution.evaluation import evaluate
 from evolution.statistics import mean_interval
 from plastic_envs.data.files import named_folder

@@ -4,7 +4,8 @@ from functools import partial
 
 from agents import Agent, make_for
 from evolution.claims.finding import ClaimSettings, Finding
-from evolution.claims.learners import Contest, Learner
+from evolution.claims.learners import Contest
+from evolution.claims.trainings import Learner
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
@@ -81,6 +82,7 @@ def _contest(task: Task, budget: int, batch: int, extra: int | None, *, seeds: i
         evals=10,
         eval_episodes=eval_episodes,
         bound=STORED,
+        name=type(task).__name__,
     )
 
 

@@ -3,13 +3,17 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+from evolution.checkpoint import write_atomically, writing
 from evolution.claims.finding import ClaimSettings, Finding
 from evolution.locking import folder_lock
 from plastic_envs.errors import MissingExtraError, UsageError
 
 FORMAT = 1
+PARTS = "parts"
 
 
 def claim(
@@ -19,6 +23,7 @@ def claim(
     seed: int = 0,
     jobs: int = 1,
     out: str | Path | None = None,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> Finding:
     """Run a claim of `CLAIMS` and write what came of it; long ones print a line on standard error for each part.
@@ -29,23 +34,24 @@ def claim(
         seed: root of all random streams; equal settings give equal figures.
         jobs: processes side by side, of use to claims that train agents of several kinds.
         out: the folder; by default runs/claim-<number>.
+        resume: go on with a claim in `out` that was broken off: agents that it has trained are not trained again.
         overwrite: replace the claim in `out`.
 
     Raises:
-        UsageError: there is no such claim, or `out` holds something else, must not be overwritten, or is in use by
-            another process.
+        UsageError: there is no such claim, or `out` holds something else, another claim or other settings to be
+            resumed, must not be overwritten, or is in use by another process.
         MissingExtraError: matplotlib is absent.
     """
     import torch
 
     from evolution.claims import CLAIMS
 
-    settings = ClaimSettings(full, seed, jobs)
-    run, options = CLAIMS.load(number), CLAIMS[number].options
     folder = default_folder(number) if out is None else Path(out)
+    settings = ClaimSettings(full, seed, jobs, folder / PARTS)
+    run, options = CLAIMS.load(number), CLAIMS[number].options
     _check_matplotlib()
     with folder_lock(folder):
-        check_new(folder, overwrite=overwrite)
+        _prepare(folder, {"number": number, "full": full, "seed": seed}, resume=resume, overwrite=overwrite)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the same figures on any number of cores
         try:
@@ -55,6 +61,8 @@ def claim(
         if not isinstance(finding, Finding):
             raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
         write(folder, number, settings, finding)
+        if len(list((folder / PARTS).iterdir())) == 1:  # the settings: it has no parts
+            shutil.rmtree(folder / PARTS)
     return finding
 
 
@@ -63,24 +71,43 @@ def default_folder(number: str) -> Path:
     return Path("runs") / f"claim-{number.replace(':', '.')}"
 
 
-def check_new(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that a claim must not be written to.
+def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    """Make the folder ready for a claim, whose number and settings are written first: by them the folder is known.
 
     Raises:
-        UsageError: it holds something else, or a claim that must not be overwritten.
+        UsageError: it holds something else, or a claim that must not be overwritten or is not the one to be resumed.
     """
+    from evolution.run_folder import read_json
+
+    begun = folder / PARTS / "settings.json"
+    finished = (folder / "claim.json").is_file()
     if any(folder.iterdir()):
-        if not (folder / "claim.json").is_file():
+        if not finished and not begun.is_file():
             raise UsageError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
+        if resume and begun.is_file():
+            if (found := read_json(begun)) != asked:
+                raise UsageError(
+                    f"{folder} was begun with {_told(found)}, not {_told(asked)}: resume it with what it has"
+                )
+            return
         if not overwrite:
+            what = "already holds a claim" if finished else "holds a claim that was broken off"
+            go_on = "" if finished else "go on with --resume (resume=True), "
             raise UsageError(
-                f"{folder} already holds a claim: replace it with --overwrite (overwrite=True), or name another folder"
+                f"{folder} {what}: {go_on}replace it with --overwrite (overwrite=True), or name another folder"
             )
+    with writing(folder):
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
+        (folder / PARTS).mkdir()
+    write_atomically(begun, (json.dumps(asked) + "\n").encode())
+
+
+def _told(settings: Any) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) if isinstance(settings, dict) else "nothing"
 
 
 def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) -> None:
     """Write the three files; claim.json first, as by it the folder is known."""
-    from evolution.checkpoint import write_atomically
     from evolution.plots import figure
     from evolution.run_folder import versions
 

@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes side by side, if it trains several kinds of agents (1)",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the claim (runs/claim-N)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a claim that was broken off, with the agents that DIR has"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the claim in DIR")
 
 
@@ -37,7 +40,13 @@ def run(args: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         finding = claim(
-            args.number, full=args.full, seed=args.seed, jobs=args.jobs, out=args.out, overwrite=args.overwrite
+            args.number,
+            full=args.full,
+            seed=args.seed,
+            jobs=args.jobs,
+            out=args.out,
+            resume=args.resume,
+            overwrite=args.overwrite,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,105 @@
+"""Claims that are broken off go on with the agents that they have trained, to the same figures."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+import agents
+import evolution
+from evolution import Finding
+from evolution.claims import ClaimSettings, learners, running
+from evolution.claims.learners import train_all
+from evolution.claims.trainings import KeptCurves, Learner, Training
+from evolution.cli import main
+from plastic_envs import UsageError
+from tests.test_claims_memory import TASK, contest, make
+
+CLAIM = f"{__name__}:ours_is_better"
+TIME = "processor s"
+
+
+def ours_is_better(settings: ClaimSettings) -> Finding:
+    """Three agents with two seeds each."""
+    found = contest()
+    table = found.run(settings)
+    figures = [{name: value for name, value in row.items() if name != TIME} for row in found.rows(table)]
+    holds = found.wins(table, "ours")
+    return Finding("Ours is better.", "nowhere", holds, found.verdict(table), figures, lambda canvas: None)
+
+
+@pytest.fixture
+def broken_off(tmp_path, monkeypatch):
+    """The folder of a claim that two agents of six were trained for."""
+    trained = learners.learn
+    calls = []
+
+    def learn(training: Training) -> Any:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(training)
+        return trained(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learners, "learn", learn)
+        with pytest.raises(KeyboardInterrupt):
+            evolution.claim(CLAIM, out=tmp_path / "claim")
+    return tmp_path / "claim"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_trained_is_not_trained_again(broken_off, tmp_path, capfd, jobs):
+    capfd.readouterr()
+    resumed = evolution.claim(CLAIM, out=broken_off, resume=True, jobs=jobs)
+    lines = capfd.readouterr().err.splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        f"{name}, seed {seed}" for name in ("others", "theirs") for seed in (0, 1)
+    ]
+    whole = evolution.claim(CLAIM, out=tmp_path / "whole")
+    assert (resumed.figures, resumed.verdict) == (whole.figures, whole.verdict)
+    assert evolution.claim(CLAIM, out=broken_off, resume=True).figures == whole.figures  # once more: nothing to do
+    kept = agents.load(broken_off / "parts" / "theirs-seed-1")
+    other = agents.load(tmp_path / "whole" / "parts" / "theirs-seed-1")
+    assert all(torch.equal(mine, its) for mine, its in zip(kept.parameters(), other.parameters(), strict=True))
+
+
+def test_a_folder_that_was_begun_is_taken_up_only_with_what_it_has(broken_off, capsys):
+    with pytest.raises(UsageError, match=r"holds a claim that was broken off: go on with --resume"):
+        evolution.claim(CLAIM, out=broken_off)
+    capsys.readouterr()
+    assert main(["claim", CLAIM, "--seed", "1", "--resume", "--out", str(broken_off)]) == 2
+    assert "full=False, seed=0, not number" in capsys.readouterr().err
+    assert len(list((broken_off / running.PARTS).iterdir())) == 3
+    evolution.claim(CLAIM, seed=1, out=broken_off, overwrite=True)
+    assert not (broken_off / running.PARTS / "ours-seed-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "curve.json is damaged"),
+        ("[]", "curve.json is damaged"),
+        ('{"format": 1, "training": {}}', "is of another version of the claim"),
+    ],
+)
+def test_a_damaged_part_is_refused(broken_off, text, says):
+    (broken_off / running.PARTS / "ours-seed-1" / "curve.json").write_text(text)
+    with pytest.raises(UsageError, match=says):
+        evolution.claim(CLAIM, out=broken_off, resume=True)
+
+
+def test_two_trainings_need_two_names(tmp_path):
+    one = Training("one", Learner(lambda seed: make("none", seed), "backprop,batch_size=8"), TASK, 8, 0, 1, 5)
+    with pytest.raises(UsageError, match=r"^two trainings of a claim are both called 'one, seed 0'"):
+        train_all([one, one], ClaimSettings(folder=tmp_path))
+
+
+def test_a_run_that_diverged_is_kept_as_it_is(tmp_path):
+    doomed = Training("doomed", Learner(lambda seed: make("none", seed), "tests.doomed:Diverging"), TASK, 256, 0, 4, 5)
+    (curve,) = train_all([doomed], ClaimSettings(folder=tmp_path))
+    kept = KeptCurves(tmp_path).load(doomed)
+    assert kept is not None
+    assert kept.metric[:2] == curve.metric[:2]
+    assert all(map(math.isnan, kept.metric[2:]))
+    assert (kept.episodes, kept.parameters, kept.seconds) == (curve.episodes, curve.parameters, curve.seconds)
