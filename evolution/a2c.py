@@ -31,14 +31,15 @@ class A2C(RewardGradient):
         agent: where the search starts.
         seed: root seed of episodes, births and actions.
         searched: name patterns of the parameters to search.
-        budget: not used.
-        learning_rate: step size of Adam.
+        budget: episodes of the whole search, which a schedule needs.
+        learning_rate: step size of Adam, at the start of the schedule.
         batch_size: episodes an update.
         gamma: discount of the reward a step later.
         gae_lambda: λ of generalised advantages; 1 for the whole return.
         entropy: weight of the actions' entropy.
         value: weight of the squared error of the value.
         clip: bound of the gradient's norm; None for none.
+        schedule: None, or "cosine" or "linear" from the learning rate to 0 over the budget.
 
     Raises:
         UsageError: an option is out of range, or the rule has a penalty.
@@ -59,9 +60,11 @@ class A2C(RewardGradient):
         entropy: float = 0.1,
         value: float = 0.1,
         clip: float | None = 4.0,
+        schedule: str | None = None,
     ) -> None:
         super().__init__(
             EpisodicA2C, task, agent, seed=seed, searched=searched, budget=budget, learning_rate=learning_rate,
-            batch_size=batch_size, gamma=gamma, gae_lambda=gae_lambda, entropy=entropy, value=value, clip=clip,
+            schedule=schedule, batch_size=batch_size, gamma=gamma, gae_lambda=gae_lambda, entropy=entropy, value=value,
+            clip=clip,
             own={"use_rms_prop": False},
         )  # fmt: skip

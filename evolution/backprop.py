@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from agents import Agent, rollout
+from evolution.learning_rate import LearningRate
 from evolution.optimizer_state import load_moments, load_values
 from evolution.searcher import Diverged, Searcher
 from evolution.seeding import make_generator
@@ -16,7 +17,6 @@ from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("cosine", "linear")
 
 
 class Backprop(Searcher):
@@ -64,12 +64,9 @@ class Backprop(Searcher):
         schedule: str | None = None,
     ) -> None:
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
-        if schedule is not None and budget is None:
-            raise UsageError(f"schedule {schedule!r} needs the budget it runs over")
-        self.learning_rate = check_float("learning_rate", learning_rate, low=0)
+        self.learning_rate = LearningRate(learning_rate, schedule, budget)
         self.batch_size = check_int("batch_size", batch_size, low=1)
         self.clip = math.inf if clip is None else check_float("clip", clip, low=0)
-        self.schedule = None if schedule is None else check_choice("schedule", schedule, SCHEDULES)
         self.generator = make_generator(seed, "task")
         for name, parameter in self._agent.named_parameters():
             parameter.requires_grad_(name in self.searched)
@@ -84,12 +81,12 @@ class Backprop(Searcher):
         check_float("weight_decay", weight_decay, low=0)
         if name == "sgd":
             check_float("momentum", momentum, low=0)
-            return torch.optim.SGD(parameters, self.learning_rate, momentum, weight_decay=weight_decay, fused=True)
+            return torch.optim.SGD(parameters, self.learning_rate.rate, momentum, weight_decay=weight_decay, fused=True)
         if momentum:
             raise UsageError(f"momentum={momentum} is for the optimizer 'sgd', not for {name!r}")
         check_bool("amsgrad", amsgrad)
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-        return kind(parameters, self.learning_rate, weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
+        return kind(parameters, self.learning_rate.rate, weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
 
     def step(self) -> dict[str, float]:
         """One update on `batch_size` fresh episodes."""
@@ -101,18 +98,11 @@ class Backprop(Searcher):
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.clip))
         if not math.isfinite(loss.item()) or not math.isfinite(norm):
             raise Diverged(f"loss {loss.item()}, gradient norm {norm} after {self.episodes} episodes")
-        rate = self.learning_rate * self._schedule_factor()
+        rate = self.learning_rate.at(self.episodes - self.batch_size)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         self.update_normalisation(lived.seen)
         return {"loss": loss.item(), "gradient_norm": norm, "learning_rate": rate}
-
-    def _schedule_factor(self) -> float:
-        """What the schedule makes of the learning rate; a function of the ledger alone, so nothing to restore."""
-        if self.schedule is None or self.budget is None:
-            return 1.0
-        done = min(1.0, (self.episodes - self.batch_size) / self.budget)
-        return (1 + math.cos(math.pi * done)) / 2 if self.schedule == "cosine" else 1 - done
 
     def agent(self) -> Agent:
         """The agent after the last update."""

@@ -32,8 +32,8 @@ class PPO(RewardGradient):
         agent: where the search starts.
         seed: root seed of episodes, births, actions and the order of minibatches.
         searched: name patterns of the parameters to search.
-        budget: not used.
-        learning_rate: step size of Adam.
+        budget: episodes of the whole search, which a schedule needs.
+        learning_rate: step size of Adam, at the start of the schedule.
         batch_size: episodes that are lived before an update.
         minibatch_size: episodes of a gradient step; `batch_size` is a multiple of it.
         n_epochs: how often each episode is used.
@@ -43,6 +43,7 @@ class PPO(RewardGradient):
         entropy: weight of the actions' entropy.
         value: weight of the squared error of the value.
         clip: bound of the gradient's norm; None for none.
+        schedule: None, or "cosine" or "linear" from the learning rate to 0 over the budget.
 
     Raises:
         UsageError: an option is out of range, or the rule has a penalty.
@@ -66,13 +67,15 @@ class PPO(RewardGradient):
         entropy: float = 0.0,
         value: float = 0.5,
         clip: float | None = 0.5,
+        schedule: str | None = None,
     ) -> None:
         check_int("minibatch_size", minibatch_size, low=1)
         if check_int("batch_size", batch_size, low=1) % minibatch_size:
             raise UsageError(f"batch_size={batch_size} is not a multiple of minibatch_size={minibatch_size}")
         super().__init__(
             EpisodicPPO, task, agent, seed=seed, searched=searched, budget=budget, learning_rate=learning_rate,
-            batch_size=batch_size, gamma=gamma, gae_lambda=gae_lambda, entropy=entropy, value=value, clip=clip,
+            schedule=schedule, batch_size=batch_size, gamma=gamma, gae_lambda=gae_lambda, entropy=entropy, value=value,
+            clip=clip,
             own={
                 "batch_size": minibatch_size * task.horizon,
                 "n_epochs": check_int("n_epochs", n_epochs, low=1),

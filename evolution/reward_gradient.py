@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from agents import Agent
+from evolution.learning_rate import LearningRate
 from evolution.optimizer_state import load_moments, load_values
 from evolution.sb3_algorithm import WholeEpisodes  # before anything of Stable-Baselines3: it says if that is missing
 from evolution.sb3_policy import AgentPolicy
@@ -21,6 +22,7 @@ from plastic_envs.vector_env import TaskVectorEnv
 
 # isort: split
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import FloatSchedule
 
 
 class RewardGradient(Searcher):
@@ -35,9 +37,10 @@ class RewardGradient(Searcher):
         agent: Where the search starts.
         seed: Root seed of episodes, births and actions.
         searched: Name patterns of the parameters to search.
-        budget: Not used: no schedule depends on it.
+        budget: Episodes of the whole search, which a schedule needs.
         batch_size: Episodes an update.
-        learning_rate: Step size of Adam.
+        learning_rate: Step size of Adam, at the start of the schedule.
+        schedule: None, or "cosine" or "linear" from the learning rate to 0 over the budget.
         gamma: Discount of the reward a step later.
         gae_lambda: λ of generalised advantages (Schulman et al. 2016, arXiv:1506.02438); 1 for the whole return.
         entropy: Weight of the entropy of actions, which is sought.
@@ -60,6 +63,7 @@ class RewardGradient(Searcher):
         budget: int | None,
         batch_size: int,
         learning_rate: float,
+        schedule: str | None,
         gamma: float,
         gae_lambda: float,
         entropy: float,
@@ -71,11 +75,12 @@ class RewardGradient(Searcher):
         if agent.rule.penalty() > 0:
             raise UsageError(f"rule {agent.config['rule']!r} has a penalty, which only other searchers minimise")
         self.batch_size = check_int("batch_size", batch_size, low=1)
+        self.learning_rate = LearningRate(learning_rate, schedule, budget)
         envs = SB3VecEnv(TaskVectorEnv(task, num_envs=batch_size, autoreset_mode="SameStep"))
         self.algorithm = algorithm(
             AgentPolicy,  # type: ignore[arg-type]
             envs,
-            learning_rate=check_float("learning_rate", learning_rate, low=0),
+            learning_rate=self.learning_rate.rate,
             n_steps=task.horizon,
             gamma=check_float("gamma", gamma, low=0, high=1),
             gae_lambda=check_float("gae_lambda", gae_lambda, low=0, high=1),
@@ -97,6 +102,7 @@ class RewardGradient(Searcher):
     def step(self) -> dict[str, float]:
         """Live `batch_size` fresh episodes and learn from them; also tells what SB3 logs of its training."""
         algorithm, before = self.algorithm, self.algorithm.num_timesteps
+        algorithm.lr_schedule = FloatSchedule(self.learning_rate.at(self.episodes))
         try:
             algorithm.learn(1, log_interval=1, reset_num_timesteps=False)
         finally:

@@ -203,13 +203,16 @@ def test_nothing_finite_is_a_divergence_and_keeps_the_parameters(name, task, age
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
-def test_schedule_goes_from_the_learning_rate_to_zero(schedule, task, agent):
-    searcher = make_searcher(f"backprop,batch_size=8,schedule={schedule}", task, agent, budget=80)
+@pytest.mark.parametrize("spec", ["backprop", "a2c", "ppo,minibatch_size=4,n_epochs=1,learning_rate=0.001"])
+def test_schedule_goes_from_the_learning_rate_to_zero(spec, schedule, task, agent):
+    searcher = make_searcher(f"{spec},batch_size=8,schedule={schedule}", task, agent, budget=80)
     rates = [searcher.step()["learning_rate"] for _ in range(12)]
     assert rates[0] == 1e-3
     assert rates[5] == pytest.approx(5e-4)
     assert rates[10:] == [0, 0]
     assert rates == sorted(rates, reverse=True)
+    with pytest.raises(UsageError, match=f"schedule '{schedule}' needs the budget it runs over"):
+        make_searcher(f"{spec},schedule={schedule}", task, agent)
 
 
 def test_any_algorithm_of_evotorch_by_its_own_name(task, agent):
