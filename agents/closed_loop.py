@@ -9,6 +9,7 @@ from torch import Tensor
 from agents.agent import State
 from agents.normalisation import Moments
 from plastic_envs.task import Outcome, Task, Trace
+from plastic_envs.task_checks import check_step
 
 Act = Callable[[Tensor, Tensor, State], Tensor]
 """From what agents observed (..., B, D), their outputs (..., B, K) and their new state to what they do."""
@@ -35,11 +36,17 @@ class ClosedLoop:
         self.seen = Moments.of(first[..., :0, :], self.alive[..., :0]) if sums else None
 
     def act(self, output: Tensor, state: State) -> None:
-        """Take a step by the agents' outputs (..., B, K) and new state; episodes that have ended get nothing more."""
+        """Take a step by the agents' outputs (..., B, K) and new state; episodes that have ended get nothing more.
+
+        Raises:
+            UsageError: the task's first step is not of the form that `Step` says.
+        """
         if self.seen is not None:
             self.seen = self.seen.plus(Moments.of(self.observation, self.alive))
         action = self.task.action(output) if self._act is None else self._act(self.observation, output, state)
         step = self.task.step(self.world, action)
+        if not self.outcomes:
+            check_step(self.task, step, tuple(self.alive.shape))
         self.world, self.observation = step.state, step.observation
         self.outcomes.append(step.outcome)
         self.alive = self.alive & ~step.terminated

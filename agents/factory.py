@@ -14,7 +14,8 @@ from agents.rules import RULES, Rule
 from plastic_envs.checks import check_bool, check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import construct, format_spec, parse_spec
-from plastic_envs.task import Task, check_task
+from plastic_envs.task import Task
+from plastic_envs.task_checks import check_task
 
 
 def make(

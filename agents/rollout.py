@@ -14,7 +14,8 @@ from agents.normalisation import Moments
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Task, Trace, check_task
+from plastic_envs.task import Episode, Task, Trace
+from plastic_envs.task_checks import check_task
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Generator
 
@@ -31,6 +32,7 @@ def ray_running(cpus: int, address: str | None = None) -> Generator[None]:
             import ray
     except ModuleNotFoundError:
         raise MissingExtraError("running on Ray", "evolution") from None
+    _check_address(address)
     here = {"num_cpus": cpus, "include_dashboard": False} if address is None else {"address": address}
     try:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **here)
@@ -44,6 +46,17 @@ def ray_running(cpus: int, address: str | None = None) -> Generator[None]:
         ) from error
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Refuse a host and port where nothing answers: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"ray_address={address!r}: nothing answers there: {error}") from None
 
 
 def check_actors(searcher: Searcher, actors: int | None, address: str | None) -> None:

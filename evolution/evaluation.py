@@ -13,7 +13,8 @@ from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int
 from plastic_envs.policies import policy_scores
 from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Task, check_task
+from plastic_envs.task import Episode, Task
+from plastic_envs.task_checks import check_task
 
 CHUNK = 128
 """Episodes lived through at once, which bounds the memory of an evaluation."""

@@ -15,7 +15,8 @@ from agents import Agent
 from agents.normalisation import Moments
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import format_spec, parse_spec
-from plastic_envs.task import Task, check_task
+from plastic_envs.task import Task
+from plastic_envs.task_checks import check_task
 
 
 class Diverged(ArithmeticError):

@@ -120,20 +120,6 @@ class Episode:
         )
 
 
-def check_task(task: object) -> "Task":
-    """The task, if it is one.
-
-    Raises:
-        UsageError: it is something else, such as a task's name, or lacks what every task sets.
-    """
-    if not isinstance(task, Task):
-        raise UsageError(f"task must be a plastic_envs.Task, not {task!r}: make_task makes one from its name")
-    needed = ("horizon", "slices", "output_size", "action_kind", "metric_kind")
-    if missing := [name for name in needed if not hasattr(task, name)]:
-        raise UsageError(f"{type(task).__name__} must set {', '.join(missing)} in __init__: see plastic_envs.Task")
-    return task
-
-
 Predictor = Callable[[Episode], Tensor]
 """From episodes to outputs (T, B, K); row t may use inputs up to step t, and, for an oracle, what is hidden."""
 

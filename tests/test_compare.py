@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from evolution import PRESETS, Grid, compare
+from evolution.cli import main
 from evolution.comparison import RESULT_COLUMNS
 from evolution.grid import run_folder, seeds_from, specs_from
 from evolution.locking import folder_lock
@@ -123,6 +124,11 @@ def test_cells_that_fail_are_shown_with_their_reason(tmp_path):
     table = (tmp_path / "out" / "table.md").read_text()
     assert "SIGKILL" in table
     assert "n/a" in table
+
+
+def test_a_comparison_of_which_no_run_came_to_its_end_has_status_1(tmp_path):
+    words = ["--tasks", TASK, "--rules", "none", "--searchers", "tests.doomed:Diverging", "--seeds", "1"]
+    assert main(["compare", *words, "--budget", "256", "--eval-episodes", "8", "--out", str(tmp_path / "out")]) == 1
 
 
 @pytest.mark.parametrize("name", PRESETS)

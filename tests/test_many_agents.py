@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -200,6 +201,19 @@ def test_actors_that_are_refused_leave_no_folder(searcher, where, tmp_path):
     with pytest.raises(UsageError):
         train(settings, tmp_path / "run", **where)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_address_where_nothing_answers_is_said_at_once(tmp_path):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        start = time.monotonic()
+        with (
+            pytest.raises(UsageError, match=f"^ray_address='{address}': nothing answers there: "),
+            ray_running(2, address),
+        ):
+            pass
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.slow

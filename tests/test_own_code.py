@@ -10,8 +10,9 @@ from torch import nn
 import agents
 from agents import Outer, Rule
 from evolution import Searcher, make_searcher, train
-from plastic_envs import Episode, SupervisedTask, TaskEnv, layout, make_task
+from plastic_envs import Episode, Step, SupervisedTask, TaskEnv, layout, make_task
 from plastic_envs.errors import UsageError
+from plastic_envs.tasks.grid_maze import GridMaze
 from tests.runs import settings
 
 
@@ -103,6 +104,30 @@ def test_episodes_of_a_wrong_form_are_refused_by_rollouts_and_environments(spoil
         agents.rollout(agent, task, 4, torch.Generator())
     with pytest.raises(UsageError, match=message.replace("5, 4", "5, 1").replace("4, 5", "1, 5")):
         TaskEnv(task).reset(seed=0)
+
+
+class SpoiltMaze(GridMaze):
+    spoilt: Any = staticmethod(lambda step: step)
+
+    def step(self, state: Any, action: torch.Tensor) -> Step:
+        given: Step = self.spoilt(super().step(state, action))
+        return given
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (tuple, r"SpoiltMaze.step must return a plastic_envs.Step, not tuple"),
+        (lambda step: step._replace(reward=step.reward[:, None]), r"reward as a tensor \(4,\), not \(4, 1\)"),
+        (lambda step: step._replace(terminated=False), r"terminated as a tensor \(4,\), not False"),
+        (lambda step: step._replace(observation=step.observation[:, 1:]), r"observation .* \(4, 17\), not \(4, 16\)"),
+    ],
+)
+def test_steps_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
+    task = SpoiltMaze(size=5, length=10)
+    task.spoilt = spoilt
+    with pytest.raises(UsageError, match=message):
+        agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
 
 
 def test_targets_that_would_broadcast_are_refused() -> None:

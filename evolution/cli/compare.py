@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, with progress on standard error and the tables on standard output."""
+    """Compare, with progress on standard error and the tables on standard output.
+
+    Status 1 if a run failed or none came to its end.
+    """
     from evolution.comparison import compare, comparison_text
     from evolution.presets import HINTS
     from plastic_envs.errors import UsageError
@@ -66,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"\nresults.csv and table.md are in {args.out}; plots: plastic-envs report {args.out}{trust}", file=sys.stderr
     )
-    return 1 if any(run.status == "failed" for run in experiment.runs) else 0
+    found = {run.status for run in experiment.runs}
+    return 1 if "failed" in found or "finished" not in found else 0
 
 
 def grids_from(args: argparse.Namespace) -> list["Grid"]:

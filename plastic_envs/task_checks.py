@@ -1,0 +1,46 @@
+"""Refusals of what is no task, or gives no steps: a user's class may be anything."""
+
+from torch import Tensor
+
+from plastic_envs.errors import UsageError
+from plastic_envs.task import Step, Task
+
+
+def check_task(task: object) -> Task:
+    """The task, if it is one.
+
+    Raises:
+        UsageError: it is something else, such as a task's name, or lacks what every task sets.
+    """
+    if not isinstance(task, Task):
+        raise UsageError(f"task must be a plastic_envs.Task, not {task!r}: make_task makes one from its name")
+    needed = ("horizon", "slices", "output_size", "action_kind", "metric_kind")
+    if missing := [name for name in needed if not hasattr(task, name)]:
+        raise UsageError(f"{type(task).__name__} must set {', '.join(missing)} in __init__: see plastic_envs.Task")
+    return task
+
+
+def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
+    """Refuse what is no step of a batch: a user's task may return anything.
+
+    Args:
+        task: Whose step it is.
+        step: What `Task.step` gave.
+        batch_shape: (B,), or (P, B) for a population's actions.
+
+    Raises:
+        UsageError: it is no `Step`, or a part of it is of another shape.
+    """
+    name = f"{type(task).__name__}.step"
+    if not isinstance(step, Step):
+        raise UsageError(f"{name} must return a plastic_envs.Step, not {type(step).__name__}")
+    for part in ("observation", "reward", "terminated", "metric", "metric_mask"):
+        tail = (task.observation_size,) if part == "observation" else ()
+        allowed = {
+            (*batch_shape, *tail),
+            (*batch_shape[-1:], *tail),
+        }  # the latter if it is the same for all individuals
+        value = getattr(step, part)
+        if not isinstance(value, Tensor) or tuple(value.shape) not in allowed:
+            found = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+            raise UsageError(f"{name} must give {part} as a tensor {(*batch_shape, *tail)}, not {found}")
