@@ -28,7 +28,7 @@ MAZES, DISCOVERY = f"{SEARCHER},entropy=0.03", f"{SEARCHER},entropy=0.01,gamma=0
 def maze(settings: ClaimSettings) -> Finding:
     """Recurrent networks of 100 units without plasticity, with it, and with it under two kinds of modulation.
 
-    All learn by advantage actor-critic from whole episodes of `GridMaze`, with the same learning rate, which falls to 0.
+    All learn by advantage actor-critic from whole episodes of `GridMaze`, at the same learning rate, which falls to 0.
     Fast weights add up and are cut off at ±1, as in "Backpropamine". Quick: 7 × 7 cells, 100 steps, 24,000 episodes, 3
     seeds, one kind of modulation. Full: 9 × 9 cells, 200 steps, 80,000 episodes, 5 seeds, and a small `TargetDiscovery`
     of two cues, of which one is shown in a trial, 48 steps, 60,000 episodes; of four cues in 120 steps first runs
