@@ -75,7 +75,11 @@ def make(
     network_class, network_options = _network(network, rule_class)
     taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
     of_rule = {key: value for key, value in given.items() if key in taken}
-    of_network = network_options | {key: value for key, value in given.items() if key not in taken} | options
+    beside = {key: value for key, value in given.items() if key not in taken} | options
+    if twice := sorted(key for key in network_options.keys() & beside if network_options[key] != beside[key]):
+        one, other = network_options[twice[0]], beside[twice[0]]
+        raise UsageError(f"{twice[0]} is given twice: {one!r} in network {network!r}, and {other!r}")
+    of_network = network_options | beside
     known = [field.name for field in dataclasses.fields(network_class.Options)]
     if unknown := set(of_network) - set(known):
         raise UsageError(f"unknown option {sorted(unknown)[0]!r} of an agent: choose from {', '.join(known)}")
