@@ -294,7 +294,7 @@ def test_a_rollout_is_freed_without_the_garbage_collector() -> None:
         ({"cell": "gru"}, "unknown cell 'gru'"),
         ({"hidden": 0}, "hidden must be .* at least 1, not 0"),
         ({"hidden": "many"}, "hidden must be .* not 'many'"),
-        ({"network": "plastic-rnn,hidden=3", "hidden": 4}, "hidden is given twice: 3 in network 'plastic-rnn,hidden=3'"),
+        ({"network": "plastic-rnn,hidden=3", "hidden": 4}, "hidden is given twice: 3 in network .*, and 4"),
         ({"rate": -1}, "rate must be .* not -1"),
         ({"decay": 2}, "decay must be a number from 0 to 1, not 2"),
         ({"plasticity": "full"}, "plasticity must be one of .*neg_uniform.* not 'full'"),
