@@ -1,7 +1,6 @@
 """The one time loop: agents live through episodes of a task."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,7 +189,8 @@ class _Lifetimes(nn.Module):
         lived = steps if queries is None else queries
         no_feedback = self.episode is not None or self.act is not None  # that gradients could flow through
         attaches = torch.is_grad_enabled() and no_feedback and not mapped and agent.attaches_gradient()
-        with nullcontext() if not attaches else torch.no_grad():
+        noted = torch.is_grad_enabled() and not attaches
+        with torch.set_grad_enabled(noted):
             state = agent.initial_state(batch_shape, self.birth, None if mapped else steps, queries or 0)
         percepts = None if self.episode is None else agent.perceive(self.episode.inputs, state)
         closed = self._closed_loop(batch_shape)
@@ -205,11 +205,12 @@ class _Lifetimes(nn.Module):
         observed: list[Tensor] = []
         hidden: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
-        with nullcontext() if not attaches else torch.no_grad():
+        with torch.set_grad_enabled(noted):
             for step in range(lived):
                 seen: dict[str, Tensor] | None = {} if self.record else None
                 if closed is not None:
-                    observed.append(closed.observation)
+                    if attaches:
+                        observed.append(closed.observation)
                     percept = agent.perceive(closed.observation[None], state)[0]
                 else:
                     assert percepts is not None
