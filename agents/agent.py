@@ -112,7 +112,7 @@ class Agent(nn.Module):
         `attaches_gradient`.
 
         Args:
-            percepts: What was perceived, as `perceive` gives it.
+            percepts: What was perceived (T, B, ·), or where it depends on what individuals did (P, T, B, ·).
             hidden: `state["hidden"]` after each step (..., T, B, N), without a gradient.
             state: The state after the last step, likewise, in the rollout's form.
 

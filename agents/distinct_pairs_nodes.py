@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from agents.autograd import Node
+from agents.autograd import Node, first_order
 
 Starts = Sequence[Tensor | None]
 """The K matrices (B, n, m) that a chunk begins with: F and, under retroactive modulation, E; None for zero."""
@@ -107,7 +106,7 @@ class Open(Node):
         return weight.new_zeros(())
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, token: Tensor | None) -> Any:
         chunk: Chunk = ctx.chunk
         gradients = chunk.gradients
@@ -147,7 +146,7 @@ class Remember(Node):
         return token.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, token: Tensor | None) -> Any:
         if token is None:
             return None, None, None, None
@@ -172,7 +171,7 @@ class Read(Node):
         return total, token.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gradient: Tensor | None, token: Tensor | None) -> Any:
         if gradient is None:
             return token, None, None, None
@@ -218,7 +217,7 @@ class Fold(Node):
         return pre @ post if matrix is None else matrix.baddbmm_(pre, post), token.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gradient: Tensor | None, token: Tensor | None) -> Any:
         if gradient is None:
             return token, None, None

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from agents.autograd import Node, make_handle
+from agents.autograd import Node, first_order, make_handle
 from agents.fast_history_products import Asked, Pairs, multiply_pairs, multiply_pairs_backward
 
 BLOCK = 140_000
@@ -79,7 +78,7 @@ class Read(Node):
         return torch.addcmul(slow, total, scale.unsqueeze(-1)), handle.detach(), answers
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None, answers: Tensor | None) -> Any:
         if gradient is None:
             return None, None, None, None, to_pairs, answers, *(None,) * 4
@@ -118,7 +117,7 @@ class Write(Node):
         return handle.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, to_pairs: Tensor | None) -> Any:
         if to_pairs is None:
             return (None,) * (4 + len(ctx.sizes))
@@ -144,7 +143,7 @@ class Open(Node):
         return matrix.detach(), answers, back_answers
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gradient: Tensor | None, answers: Tensor | None, back_answers: Tensor | None) -> Any:
         if answers is not None:
             queries = torch.stack(ctx.queries, -3)
@@ -184,7 +183,7 @@ class Fold(Node):
         return matrix, handle.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gradient: Tensor | None, to_pairs: Tensor | None) -> Any:
         if gradient is None:
             return None, None, None, to_pairs, None, None, None

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from agents.autograd import Node
+from agents.autograd import Node, first_order
 from agents.chunked_matrix import SNAPSHOT_DECAY, ChunkedMatrix, Pairs
 from agents.rules import LowRank
 from plastic_envs.errors import UsageError
@@ -202,7 +201,7 @@ class _ReadBack(Node):
         return layer.read_constant(post)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (post,) = ctx.saved_tensors
         to_post = ctx.layer.read(gradient)

@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from agents.agent import State
-from agents.autograd import Node
+from agents.autograd import Node, first_order
 from agents.chunked_matrix import Pairs
 from agents.feedback_layer import CHUNK, FeedbackLayer, Moment
 from agents.feedback_step import Change, Sensed
@@ -61,7 +60,7 @@ class _Lived(Node):
         return outputs, *matrices
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, to_outputs: Tensor | None, *to_matrices: Tensor | None) -> Any:
         lifetime: _Lifetime = ctx.lifetime
         for layer, matrix, gradient in zip(lifetime.layers.values(), ctx.saved_tensors, to_matrices, strict=True):
@@ -222,7 +221,7 @@ class _Factors(Node):
         return factors[0].new_zeros(())
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
         return None, *ctx.gradients
 

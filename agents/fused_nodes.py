@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from agents.autograd import Node
+from agents.autograd import Node, first_order
 from agents.fused_kernels import Array, advance, go_back
 from agents.rules.base import Bound
 
@@ -176,7 +175,7 @@ class Open(Node):
         return life.nothing.clone()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, token: Tensor | None) -> Any:
         if token is None:
             return None, None, None
@@ -198,7 +197,7 @@ class Advance(Node):
         return torch.from_numpy(total), token.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, to_total: Tensor | None, token: Tensor | None) -> Any:
         life: Life = ctx.life
         gradients = life.gather(token)
@@ -220,7 +219,7 @@ class Show(Node):
         return torch.from_numpy(fast), None if eligibility is None else torch.from_numpy(eligibility), token.detach()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, to_fast: Tensor | None, to_eligibility: Tensor | None, token: Tensor | None) -> Any:
         gradients = ctx.life.gather(token)
         for known, gradient in zip(gradients.matrices, (to_fast, to_eligibility), strict=True):

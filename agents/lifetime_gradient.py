@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from agents.autograd import Node
+from agents.autograd import Node, first_order
 from agents.fused_kernels import Array
 from agents.fused_nodes import outer_sum, to_array
 from agents.layers import with_ones
@@ -71,6 +70,8 @@ def attach(
         readout: Of the modulator (n + 1, 1), the last its bias, or a population's; None if nothing modulates.
         eta: The rule's learning rate, () or a population's (P,); None if it has none.
     """
+    if readout is not None and readout.dim() > weight.dim():  # individuals that differ by their modulators alone
+        weight = weight.expand(*readout.shape[:-2], *weight.shape)
     weight, plasticity = torch.broadcast_tensors(weight, plasticity)  # type: ignore[no-untyped-call]
     return Lived(*_Lifetime.run(ways, drive.expand_as(lived.hidden), weight, plasticity, readout, eta, *lived))
 
@@ -87,7 +88,7 @@ class _Lifetime(Node):
         return tuple(None if part is None else part.detach() for part in saved[4:])
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, to_hidden: Tensor | None, to_fast: Tensor | None, to_eligibility: Tensor | None) -> Any:
         weight, plasticity, readout, eta, hidden, fast, eligibility = ctx.saved_tensors
         ways: Ways = ctx.ways
@@ -106,7 +107,8 @@ class _Lifetime(Node):
             reading[:] = to_array(readout[..., :-1, 0])
         ends = steps.pair(fast, eligibility, n), steps.pair(to_fast, to_eligibility, n)
         go_back(activity, slope, to_all, *steps.arrays(), steps.kind(), w, own, reading, to_own, *ends)
-        to_summed = to_all * slope
+        with np.errstate(all="ignore"):  # a life that diverges is seen by its gradients
+            to_summed = to_all * slope
         to_weight = torch.from_numpy(outer_sum(activity[:-1], to_summed, len(w))).view(weight.shape)
         to_drive = torch.from_numpy(to_summed if held is None else np.where(held, to_all, 0))
         to_drive = to_drive.view(len(slope), *hidden.shape[:-3], *hidden.shape[-2:]).movedim(0, -3)
@@ -118,23 +120,26 @@ class _Steps:
     """The rates of all steps, and the gradients that come back by them."""
 
     def __init__(self, ways: Ways, hidden: Tensor, readout: Tensor | None, eta: Tensor | None, *, traces: bool) -> None:
-        self._ways, self._traces, self._modulated = ways, traces, readout is not None
+        self._bound, self._traces, self._modulated = ways.bound, traces, readout is not None
         self._shape, self._dtype = hidden.shape[:-1], to_array(hidden).dtype  # (..., T, B)
         self._seen = with_ones(hidden.flatten(-3, -2), ones=1)  # (..., T·B, n + 1)
         raw = hidden.new_zeros(self._seen.shape[:-1]) if readout is None else (self._seen @ readout).squeeze(-1)
         self._raw, self._eta = raw.requires_grad_(), None if eta is None else eta.detach().requires_grad_()
         with torch.enable_grad():
             rate, decay, trace = (part.expand_as(raw) for part in ways.rates(self._raw, self._eta))
-            keep = 1 - decay if ways.fades else None
+            # where traces would grow changes are not taken off again: what is left would be rounding alone
+            grows = traces and not bool(((1 - trace).abs() <= 1).all())
+            self._fades = ways.fades or grows
+            keep = 1 - decay if self._fades else None
             self._rates = (rate, keep, *((trace, 1 - trace) if traces else (None, None)))
         self._to_rates = Rates(*(np.zeros_like(self._array(part)) for part in self._rates))
 
     def kind(self) -> Kind:
         """What the fast weights do."""
-        bound = self._ways.bound
+        bound = self._bound
         limit = self._dtype.type(0 if bound is None else bound.limit)
         soft = True if bound is not None and bound.kind == "soft" else None
-        return Kind(self._traces or None, self._ways.fades or None, None if bound is None else True, soft, limit)
+        return Kind(self._traces or None, self._fades or None, None if bound is None else True, soft, limit)
 
     def arrays(self) -> tuple[Rates, Rates, Rates]:
         """The rates, their derivatives by the modulator's summed input, and where the gradients by them go."""

@@ -103,7 +103,7 @@ def _steps_in_chunk(steps: int, kind: Kind, keep_eligibility: Array) -> int:
     if kind.fades is not None or kind.bounded is not None:
         return math.ceil(math.sqrt(steps))  # as many chunks as steps in each take the least memory
     least = keep_eligibility.min() if kind.traces is not None else 1
-    if least <= LOSS:
+    if not least > LOSS:  # nor if it is not a number
         return 1
     return steps if least**steps >= LOSS else int(math.log(LOSS) / math.log(least))
 

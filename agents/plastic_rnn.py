@@ -116,14 +116,14 @@ class PlasticRNN(FastWeightNetwork):
         return self._answer(hidden), new
 
     def attaches_gradient(self) -> bool:
-        """If compiled passes change the fast weights, by Hebb's product alone."""
+        """If compiled passes change the fast weights, by Hebb's product alone; a subclass may do something else."""
         options, rule = self.options, self.rule
-        hebb = type(rule).change is HebbProduct.change
+        hebb = type(self) is PlasticRNN and self.plastic and type(rule).change is HebbProduct.change
         return hebb and options.max_norm is None and not options.fan_out and self._fuses()
 
     def attach_gradient(self, percepts: Tensor, hidden: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """By one compiled pass an episode: see `lifetime_gradient`."""
-        drive = self._drive(percepts.movedim(0, -3).flatten(-3, -2))  # (..., T·B, N)
+        drive = self._drive(percepts.flatten(-3, -2))  # (..., T·B, N)
         drive = drive.view(*drive.shape[:-2], *hidden.shape[-3:])
         closed = self.close_state(state)
         traces = closed.get("eligibility", {})

@@ -202,16 +202,17 @@ class _Lifetimes(nn.Module):
                     answers = torch.cat([answers, agent.answer(percepts[lived:], state)], len(batch_shape) - 1)
                 return answers, state, {}, (), ()
         outputs: list[Tensor] = []
-        observed: list[Tensor] = []
+        perceived: list[Tensor] = []
         hidden: list[Tensor] = []
         kept: dict[str, list[Tensor]] = {name: [] for name in self.record}
         with torch.set_grad_enabled(noted):
             for step in range(lived):
                 seen: dict[str, Tensor] | None = {} if self.record else None
                 if closed is not None:
+                    with torch.set_grad_enabled(noted or attaches):
+                        percept = agent.perceive(closed.observation[None], state)[0]
                     if attaches:
-                        observed.append(closed.observation)
-                    percept = agent.perceive(closed.observation[None], state)[0]
+                        perceived.append(percept)
                 else:
                     assert percepts is not None
                     percept = percepts[step]
@@ -231,7 +232,8 @@ class _Lifetimes(nn.Module):
         activity = torch.stack(hidden, time) if hidden else None
         if attaches:
             assert activity is not None
-            percepts = agent.perceive(torch.stack(observed), state) if percepts is None else percepts
+            if percepts is None:  # the first may be the same for all individuals
+                percepts = torch.stack([percept.expand_as(perceived[-1]) for percept in perceived], time)
             answers, activity, state = agent.attach_gradient(percepts, activity, state)
             return answers, state, records, told, (activity,)
         answers = torch.stack(outputs, time)

@@ -13,7 +13,7 @@ from agents.rules.base import Outer, Signals
 from agents.rules.hebbian import Hebbian
 from evolution.lives import live as live_by_chance
 from evolution.lives import relive
-from plastic_envs import make_task
+from plastic_envs import UsageError, make_task
 from tests.rollout_forms import INPUTS, MODULATIONS, UNITS, Held, generator, live, make, spread
 
 RULES = [
@@ -100,6 +100,71 @@ def test_lives_by_reward_have_the_gradients_of_the_time_loop(
         torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("eta", [-0.1, 2.5])
+def test_traces_that_grow_are_formed_anew(eta: float) -> None:
+    task = Held(held=9)
+    agent = make(task, "additive-hebb,bound=none", {"modulation": "tanh", "retroactive": True, "scale": 0.1}, eta)
+    episode = task.sample(2, generator())
+    expected, _ = live(agent, episode.inputs, None)
+    lived = agents.rollout(agent, task, 2, generator(), episode=episode)
+    values = list(agent.parameters())
+    for one, other in zip(*(gradients(spread(each), values) for each in (lived.outputs, expected)), strict=True):
+        assert (one - other).norm() <= 1e-9 * other.norm() + 1e-12
+
+
+def test_a_rate_that_is_no_number_is_seen_by_the_gradient() -> None:
+    task = Held()
+    agent = make(task, "additive-hebb,bound=none", {"modulation": "tanh", "retroactive": True}, float("nan"))
+    lived = agents.rollout(agent, task, 2, generator(), episode=task.sample(2, generator()))
+    (gradient,) = torch.autograd.grad(lived.outputs.sum(), agent.recurrent.weight)
+    assert gradient.isnan().any()
+
+
+def test_second_derivatives_are_refused() -> None:
+    task = Held()
+    agent = make(task, "additive-hebb", {"input": "add"})
+    lived = agents.rollout(agent, task, 2, generator(), episode=task.sample(2, generator()))
+    with pytest.raises(UsageError, match="leave out create_graph=True"):
+        torch.autograd.grad(lived.outputs.sum(), agent.recurrent.weight, create_graph=True)
+
+
+@pytest.mark.parametrize("names", [["modulator.weight"], ["rule.eta"], ["modulator.weight", "recurrent.plasticity"]])
+def test_individuals_may_differ_by_any_part(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Held()
+    agent = make(task, "additive-hebb", {"modulation": "sigmoid", "retroactive": True})
+    own = dict(agent.named_parameters())
+    values = {name: torch.stack([own[name], 1.5 * own[name]]).detach().requires_grad_() for name in names}
+    episode = task.sample(3, generator())
+    found = []
+    for attached in (True, False):
+        if not attached:
+            monkeypatch.setattr(PlasticRNN, "attaches_gradient", lambda self: False)
+        lived = agents.rollout(agent, task, 3, generator(), parameters=values, episode=episode)
+        found.append(gradients(spread(lived.outputs), [*values.values(), agent.recurrent.weight]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
+
+
+def test_individuals_that_act_get_the_gradients_of_the_time_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task("GridMaze,size=5,length=12")
+    agent = agents.make_for(task, network="plastic-rnn", rule="additive-hebb", hidden=6, scale=0.3, seed=0)
+    weight = dict(agent.named_parameters())["recurrent.weight"]
+    values = {"recurrent.weight": torch.stack([weight, -weight]).detach().requires_grad_()}
+    found = []
+    for attached in (True, False):
+        if not attached:
+            monkeypatch.setattr(PlasticRNN, "attaches_gradient", lambda self: False)
+        lived = agents.rollout(
+            agent, task, 3, generator(), parameters=values, act=lambda seen, output, state: output.argmax(-1)
+        )
+        found.append((lived.outputs, *gradients(spread(lived.outputs), list(values.values()))))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+class Rectified(PlasticRNN):
+    def _activate(self, drive: Tensor, summed: Tensor, *, prune: bool) -> Tensor:
+        return (drive + summed).relu()
+
+
 class Negated(Hebbian):
     def change(self, signals: Signals) -> Outer:
         return Outer(-signals.pre, signals.post)
@@ -113,6 +178,7 @@ class Negated(Hebbian):
         ("none", {}, False),
         ("oja", {}, False),  # reads F
         (f"{__name__}:Negated", {}, False),  # another product
+        ("additive-hebb", {"network": f"{__name__}:Rectified"}, False),
         ("additive-hebb", {"max_norm": 1.0}, False),
         ("additive-hebb", {"modulation": "tanh", "fan_out": True}, False),
         ("additive-hebb,bound=none", {"hidden": 201}, False),  # kept as pairs
@@ -120,5 +186,5 @@ class Negated(Hebbian):
     ids=str,
 )
 def test_what_gets_its_gradients_attached(rule: str, options: dict[str, Any], attaches: bool) -> None:
-    agent = agents.make(UNITS, 2, network="plastic-rnn", rule=rule, **{"hidden": 8, **options})
+    agent = agents.make(UNITS, 2, rule=rule, **{"network": "plastic-rnn", "hidden": 8, **options})
     assert agent.attaches_gradient() == attaches

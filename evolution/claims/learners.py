@@ -1,8 +1,9 @@
 """What the claims about memory share: agents trained side by side on one budget, and their learning curves."""
 
 import math
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +12,10 @@ import torch
 
 from agents import Agent
 from evolution.claims.finding import ClaimSettings, Value
-from evolution.claims.parts import part
-from evolution.claims.trainings import Curve, KeptCurves, Learner, Training
+from evolution.claims.parts import tell_part
+from evolution.claims.trainings import Curve, KeptCurves, Learner, Training, check_apart
 from evolution.evaluation import evaluate
+from evolution.progress import counted, duration
 from evolution.searcher import Diverged, make_searcher
 from evolution.statistics import difference_interval, mean_interval
 from evolution.workers import Report, run_isolated
@@ -32,46 +34,53 @@ def train_all(trainings: Sequence[Training], settings: ClaimSettings) -> list[Cu
     Raises:
         UsageError: one of several processes has failed, or what is kept is damaged.
     """
+    check_apart(trainings, settings.jobs)
     kept = None if settings.folder is None else KeptCurves(settings.folder)
     found: dict[int, Curve] = {}
-    for number, training in enumerate(trainings if kept is not None else ()):
-        assert kept is not None
-        if (curve := kept.load(training)) is not None:
+    if kept is not None:
+        loaded = enumerate(map(kept.load, trainings))
+        found = {number: curve for number, curve in loaded if curve is not None}
+        for number, curve in found.items():
+            _tell(trainings[number], curve, "trained before")
+    try:
+        for number, curve in _trained(trainings, [n for n in range(len(trainings)) if n not in found], settings.jobs):
+            if kept is not None:
+                kept.save(trainings[number], curve)
             found[number] = curve
-    missing = [number for number in range(len(trainings)) if number not in found]
-
-    def keep(number: int, curve: Curve) -> None:
-        found[number] = curve
+            _tell(trainings[number], curve, duration(curve.seconds))
+    except KeyboardInterrupt:
         if kept is not None:
-            kept.save(trainings[number], curve)
-
-    if settings.jobs == 1:
-        for number in missing:
-            keep(number, learn(trainings[number]))
-    elif missing:
-        items = [trainings[number] for number in missing]
-        with closing(run_isolated(_learn_apart, items, min(settings.jobs, len(items)))) as events:
-            for event in events:
-                if event.error is not None:
-                    raise UsageError(f"{items[event.index]}: {event.error}")
-                if not event.ended:
-                    keep(missing[event.index], event.payload)
+            told = f"{len(found)} of {counted(len(trainings), 'agent')} trained and kept in {kept.folder}"
+            print(f"{told}; go on with --resume", file=sys.stderr, flush=True)
+        raise
     return [found[number] for number in range(len(trainings))]
 
 
+def _trained(trainings: Sequence[Training], numbers: Sequence[int], jobs: int) -> Iterator[tuple[int, Curve]]:
+    """The curves of those with the given numbers, as they come."""
+    if jobs == 1 or not numbers:
+        for number in numbers:
+            yield number, learn(trainings[number])
+        return
+    items = [trainings[number] for number in numbers]
+    with closing(run_isolated(_learn_apart, items, min(jobs, len(items)))) as events:
+        for event in events:
+            if event.error is not None:
+                raise UsageError(f"{items[event.index]}: {event.error}")
+            if not event.ended:
+                yield numbers[event.index], event.payload
+
+
+def _tell(training: Training, curve: Curve, ended: str) -> None:
+    tell_part(str(training), {training.task.metric_kind: curve.final}, ended)
+
+
 def learn(training: Training) -> Curve:
-    """Train one agent, and tell of it."""
-    with part(str(training)) as tell:
-        curve = _learn(training)
-        tell(training.task.metric_kind, curve.final)
-    return curve
-
-
-def _learn(training: Training) -> Curve:
-    task, budget, evals, eval_episodes = training.task, training.budget, training.evals, training.eval_episodes
+    """Train one agent."""
+    task, budget, eval_episodes = training.task, training.budget, training.eval_episodes
     searcher = make_searcher(training.learner.searcher, task, training.agent(), seed=training.seed, budget=budget)
     metric, seconds = [_metric(searcher.agent(), task, eval_episodes)], 0.0
-    episodes = [budget * number // evals for number in range(evals + 1)]
+    episodes = training.evaluations()
     for goal in episodes[1:]:
         start = time.process_time()
         try:
@@ -83,7 +92,7 @@ def _learn(training: Training) -> Curve:
             seconds += time.process_time() - start
         metric.append(_metric(searcher.agent(), task, eval_episodes))
     metric += [math.nan] * (len(episodes) - len(metric))
-    return Curve(tuple(episodes), tuple(metric), seconds, searcher.n_searched, searcher.agent())
+    return Curve(episodes, tuple(metric), seconds, searcher.n_searched, searcher.agent())
 
 
 def _metric(agent: Agent, task: Task, episodes: int) -> float:
@@ -182,7 +191,7 @@ class Contest:
             interval = mean_interval([curve.final for curve in table[name]])
             parts.append(
                 f"{name} at {interval.mean:.3g} ± {interval.half_width or 0:.2g} is better than "
-                f"{', '.join(sorted(won)) or 'none'}" + (f", not than {', '.join(lost)}" if lost else "")
+                f"{', '.join(sorted(won)) or 'nobody'}" + (f", not than {', '.join(lost)}" if lost else "")
             )
         return "; ".join(parts)
 

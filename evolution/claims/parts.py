@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from evolution.progress import duration
@@ -18,8 +18,13 @@ def part(name: str) -> Iterator[Tell]:
     The block may call what it gets with a measure and its value, once or several times. A part that is broken off is
     not told of.
     """
-    measured: list[str] = []
+    measured: dict[str, float] = {}
     start = time.perf_counter()
-    yield lambda measure, value: measured.append(f"{measure} {value:.3g}")
-    told = ", ".join([*measured, duration(time.perf_counter() - start)])
+    yield measured.__setitem__
+    tell_part(name, measured, duration(time.perf_counter() - start))
+
+
+def tell_part(name: str, measured: Mapping[str, float], ended: str) -> None:
+    """Write the line of a part that is finished."""
+    told = ", ".join([*(f"{measure} {value:.3g}" for measure, value in measured.items()), ended])
     print(f"{name}: {told}", file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from plastic_envs.errors import MissingExtraError, UsageError
 
 FORMAT = 1
 PARTS = "parts"
+RESULTS = ("figures.csv", "picture.png", "claim.json")
 
 
 def claim(
@@ -46,6 +47,8 @@ def claim(
 
     from evolution.claims import CLAIMS
 
+    if resume and overwrite:
+        raise UsageError("resume and overwrite exclude each other: say one of them")
     folder = default_folder(number) if out is None else Path(out)
     settings = ClaimSettings(full, seed, jobs, folder / PARTS)
     run, options = CLAIMS.load(number), CLAIMS[number].options
@@ -56,13 +59,12 @@ def claim(
         torch.set_num_threads(1)  # the same figures on any number of cores
         try:
             finding = run(settings, **options)
+            if not isinstance(finding, Finding):
+                raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
+            write(folder, number, settings, finding)
         finally:
             torch.set_num_threads(threads)
-        if not isinstance(finding, Finding):
-            raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
-        write(folder, number, settings, finding)
-        if len(list((folder / PARTS).iterdir())) == 1:  # the settings: it has no parts
-            shutil.rmtree(folder / PARTS)
+            _drop_empty_parts(folder)
     return finding
 
 
@@ -80,14 +82,12 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
     from evolution.run_folder import read_json
 
     begun = folder / PARTS / "settings.json"
-    finished = (folder / "claim.json").is_file()
-    if any(folder.iterdir()):
-        if not finished and not begun.is_file():
-            raise UsageError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
+    finished = (folder / RESULTS[-1]).is_file()
+    if finished or begun.is_file():
         if resume and begun.is_file():
             if (found := read_json(begun)) != asked:
                 raise UsageError(
-                    f"{folder} was begun with {_told(found)}, not {_told(asked)}: resume it with what it has"
+                    f"{folder} was begun with {_told(found)}: resume it with that, not with {_told(asked)}"
                 )
             return
         if not overwrite:
@@ -96,18 +96,29 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
             raise UsageError(
                 f"{folder} {what}: {go_on}replace it with --overwrite (overwrite=True), or name another folder"
             )
+    elif any(item.name != PARTS for item in folder.iterdir()):
+        raise UsageError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
     with writing(folder):
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         (folder / PARTS).mkdir()
     write_atomically(begun, (json.dumps(asked) + "\n").encode())
+    with writing(folder):
+        for name in RESULTS:
+            (folder / name).unlink(missing_ok=True)
 
 
-def _told(settings: Any) -> str:
-    return ", ".join(f"{name}={value}" for name, value in settings.items()) if isinstance(settings, dict) else "nothing"
+def _drop_empty_parts(folder: Path) -> None:
+    """Remove the folder of parts if there are none beside the settings: all is there, or nothing is."""
+    if [item.name for item in (folder / PARTS).iterdir()] == ["settings.json"]:
+        shutil.rmtree(folder / PARTS)
+
+
+def _told(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) -> None:
-    """Write the three files; claim.json first, as by it the folder is known."""
+    """Write the three files; claim.json last, as by it the claim is finished."""
     from evolution.plots import figure
     from evolution.run_folder import versions
 
@@ -121,7 +132,6 @@ def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) 
         "settings": {"full": settings.full, "seed": settings.seed},
         "versions": versions(),
     }
-    write_atomically(folder / "claim.json", (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, finding.figures[0].keys(), lineterminator="\n")
     writer.writeheader()
@@ -129,6 +139,7 @@ def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) 
     write_atomically(folder / "figures.csv", table.getvalue().encode())
     with figure(folder / "picture.png", *finding.size) as canvas:
         finding.draw(canvas)
+    write_atomically(folder / "claim.json", (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _check_matplotlib() -> None:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import pickle
 import re
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,15 @@ from typing import Any
 import agents
 from agents import Agent
 from evolution.checkpoint import write_atomically, writing
+from evolution.run_folder import read_json
 from evolution.seeding import derive_seed
 from plastic_envs.errors import UsageError
+from plastic_envs.registry import own_code
 from plastic_envs.task import Task
 
 FORMAT = 1
+LONGEST_NAME = 100
+"""Letters of a folder's name; file systems take 255 bytes."""
 
 Make = Callable[[int], Agent]
 """From a seed to a new agent."""
@@ -83,6 +89,10 @@ class Training:
     evals: int
     eval_episodes: int
 
+    def evaluations(self) -> tuple[int, ...]:
+        """The episodes after which it is evaluated."""
+        return tuple(self.budget * number // self.evals for number in range(self.evals + 1))
+
     def __str__(self) -> str:
         return f"{self.name}, seed {self.seed}"
 
@@ -91,10 +101,10 @@ class Training:
         return self.learner.make(derive_seed(self.seed, "agent"))
 
     def describe(self) -> dict[str, Any]:
-        """What its curve depends on, beside the task, as JSON."""
+        """What its curve depends on, as JSON."""
         return {
             "training": str(self),
-            "task": type(self.task).__name__,
+            "task": {"class": type(self.task).__name__, **_plain(vars(self.task))},
             "searcher": self.learner.searcher,
             "budget": self.budget,
             "evals": self.evals,
@@ -119,32 +129,27 @@ class KeptCurves:
         Raises:
             UsageError: the files are damaged, or of a training of this name that was another.
         """
-        folder = self._folder(training)
+        folder = self.place(training)
         if not folder.exists():
             return None
-        agent = training.agent()
-        names = [value for value in agent.config.values() if isinstance(value, str)]
-        try:
-            kept = json.loads((folder / "curve.json").read_text())
-            if kept["format"] != FORMAT or kept["training"] != json.loads(json.dumps(training.describe())):
-                raise UsageError(
-                    f"{folder} is of another version of the claim: overwrite the claim, or take another folder"
-                )
-            metric = tuple(math.nan if value is None else float(value) for value in kept["metric"])
-            trained = agents.load(folder, trust=names).requires_grad_(False).eval()
-            return Curve(tuple(kept["episodes"]), metric, kept["seconds"], kept["parameters"], trained)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise UsageError(f"{folder / 'curve.json'} is damaged: {type(error).__name__}: {error}") from None
+        asked = training.describe()
+        members = asked["agent"].get("species", [asked["agent"]])
+        texts = [value for member in members for value in member.values() if isinstance(value, str)]
+        trained = agents.load(folder, trust=[name for text in texts for name in own_code(text)])
+        kept = read_json(folder / "curve.json")
+        if kept.get("format") != FORMAT or kept.get("training") != asked or trained.config != asked["agent"]:
+            raise UsageError(f"{folder} is of a claim that was another then: overwrite it, or take another folder")
+        episodes, metric = training.evaluations(), kept.get("metric")
+        sizes: list[Any] = [kept.get("seconds"), kept.get("parameters")]
+        values = [math.nan if value is None else value for value in (metric if isinstance(metric, list) else ())]
+        if len(values) != len(episodes) or not all(map(_is_number, [*sizes, *values])):
+            raise UsageError(f"{folder / 'curve.json'} is damaged: it holds no numbers for {len(episodes)} evaluations")
+        trained = trained.requires_grad_(False).eval()
+        return Curve(episodes, tuple(map(float, values)), float(sizes[0]), int(sizes[1]), trained)
 
     def save(self, training: Training, curve: Curve) -> None:
         """Keep what came of a training."""
-        folder = self._folder(training)
-        if folder.exists():
-            raise UsageError(
-                f"two trainings of a claim are both called {str(training)!r}: give them names of their own"
-            )
+        folder = self.place(training)
         beginning = folder.with_name(folder.name + ".tmp")
         kept = {
             "format": FORMAT,
@@ -161,5 +166,40 @@ class KeptCurves:
         with writing(folder):
             beginning.rename(folder)
 
-    def _folder(self, training: Training) -> Path:
-        return self.folder / re.sub(r"[^a-z0-9]+", "-", str(training).lower()).strip("-")
+    def place(self, training: Training) -> Path:
+        """The folder of a training."""
+        return self.folder / re.sub(r"\W+", "-", str(training).lower()).strip("-")[-LONGEST_NAME:]
+
+
+def check_apart(trainings: Sequence[Training], jobs: int) -> None:
+    """Refuse trainings that could not be kept apart, or not be sent to other processes.
+
+    Raises:
+        UsageError: two have one name, up to what is no letter or digit; or `make` is no function that can be pickled.
+    """
+    kept, names = KeptCurves(Path()), dict[Path, str]()
+    for training in trainings:
+        place, name = kept.place(training), str(training)
+        if place in names:
+            raise UsageError(
+                f"trainings {names[place]!r} and {name!r} of a claim would be kept in one folder: rename one"
+            )
+        names[place] = name
+    try:
+        if jobs > 1:
+            pickle.dumps(trainings)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"jobs={jobs} sends learners to other processes: make each a function of a module, or a functools.partial "
+            f"of one ({error})"
+        ) from None
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are numbers, words or truth values: a task's options and sizes."""
+    return {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one that floats can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > sys.float_info.max
