@@ -82,7 +82,8 @@ def make(
     of_network = network_options | beside
     known = [field.name for field in dataclasses.fields(network_class.Options)]
     if unknown := set(of_network) - set(known):
-        raise UsageError(f"unknown option {sorted(unknown)[0]!r} of an agent: choose from {', '.join(known)}")
+        names = ", ".join([*sorted(taken - {"seed"}), *known])
+        raise UsageError(f"unknown option {sorted(unknown)[0]!r} of an agent: choose from {names}")
     row = dict(RULES[rule_name].options)
     chosen = network_class.Options(**of_network)
     if (width := row.pop("width", None)) is not None:

@@ -14,7 +14,7 @@ from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task, Trace
-from plastic_envs.task_checks import check_task
+from plastic_envs.task_checks import check_task, reset_checked
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def rollout(
         world: Any = None
         first = episode.inputs[0]
     else:
-        world, first = task.reset(batch_size, generator)
+        world, first = reset_checked(task, batch_size, generator)
     birth = agent.draw_birth(batch_size, generator) if birth is None else birth
     lifetimes = _Lifetimes(agent, task, episode, world, first, birth, tuple(record), act)
     values = {f"agent.{name}": value for name, value in (parameters or {}).items()}

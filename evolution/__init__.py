@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 _NAMES = {
     "attacks": ("targeted_attack",),
-    "claims": ("CLAIMS", "ClaimSettings", "Finding", "claim"),
+    "claims": ("CLAIMS", "ClaimSettings", "Contest", "Finding", "Learner", "claim"),
     "comparison": ("compare",),
     "evaluation": ("Evaluation", "evaluate"),
     "grid": ("Grid",),
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from evolution.attacks import targeted_attack as targeted_attack
     from evolution.claims import CLAIMS as CLAIMS
     from evolution.claims import ClaimSettings as ClaimSettings
+    from evolution.claims import Contest as Contest
     from evolution.claims import Finding as Finding
+    from evolution.claims import Learner as Learner
     from evolution.claims import claim as claim
     from evolution.comparison import compare as compare
     from evolution.evaluation import Evaluation as Evaluation
@@ -57,6 +59,10 @@ if TYPE_CHECKING:
     from evolution.seeding import make_generator as make_generator
     from evolution.settings import RunSettings as RunSettings
     from evolution.training import train as train
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

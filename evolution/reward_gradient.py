@@ -29,7 +29,7 @@ class RewardGradient(Searcher):
     """Policy gradients through whole episodes, by an algorithm of Stable-Baselines3.
 
     `algorithm` is SB3's own object, with `save`, `predict` and its logger, of which every step is told; if it is loaded
-    and learns on by itself, it does at the rate of the last step before it was saved. The value and
+    and learns on by itself, it does so at the learning rate of the start. The value and
     the deviations of continuous actions are searched beside the agent's parameters, and are no part of the agent.
 
     Args:

@@ -63,7 +63,10 @@ class RunFolder:
                 raise UsageError(f"{self.path} was started with {difference}: resume it with the settings it has")
             return
         if occupied and not overwrite:
-            raise UsageError(f"{self.path} already holds a run: say resume to continue or overwrite to replace it")
+            raise UsageError(
+                f"{self.path} already holds a run: go on with --resume (resume=True), or replace it with --overwrite "
+                "(overwrite=True)"
+            )
         if occupied:
             with writing(self.path):
                 self._clear()

@@ -1,9 +1,13 @@
 """Refusals of what is no task, or gives no steps: a user's class may be anything."""
 
+from typing import Any, get_args
+
+import torch
 from torch import Tensor
 
+from plastic_envs.checks import check_choice
 from plastic_envs.errors import UsageError
-from plastic_envs.task import Step, Task
+from plastic_envs.task import Metric, Step, Task
 
 
 def check_task(task: object) -> Task:
@@ -17,7 +21,25 @@ def check_task(task: object) -> Task:
     needed = ("horizon", "slices", "output_size", "action_kind", "metric_kind")
     if missing := [name for name in needed if not hasattr(task, name)]:
         raise UsageError(f"{type(task).__name__} must set {', '.join(missing)} in __init__: see plastic_envs.Task")
+    for name, allowed in (("action_kind", ("box", "discrete")), ("metric_kind", get_args(Metric))):
+        check_choice(f"{type(task).__name__}.{name}", getattr(task, name), allowed)
     return task
+
+
+def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tuple[Any, Tensor]:
+    """A task's state and first observation (B, D).
+
+    Raises:
+        UsageError: `Task.reset` gives something else.
+    """
+    given, name = task.reset(batch_size, generator), f"{type(task).__name__}.reset"
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise UsageError(f"{name} must return a state and the first observation, not {type(given).__name__}")
+    wanted = (batch_size, task.observation_size)
+    found = tuple(given[1].shape) if isinstance(given[1], Tensor) else repr(given[1])
+    if found != wanted:
+        raise UsageError(f"{name} must give the observation as a tensor {wanted}, not {found}")
+    return given
 
 
 def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
@@ -44,3 +66,5 @@ def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
         if not isinstance(value, Tensor) or tuple(value.shape) not in allowed:
             found = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
             raise UsageError(f"{name} must give {part} as a tensor {(*batch_shape, *tail)}, not {found}")
+        if part in ("terminated", "metric_mask") and value.dtype != torch.bool:
+            raise UsageError(f"{name} must give {part} as torch.bool, not {value.dtype}")

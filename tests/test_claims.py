@@ -81,6 +81,7 @@ def test_claims_are_listed(words, capsys):
     ("words", "sentence"),
     [
         ("99", "unknown claim '99': choose from"),
+        ("plastic_envs:Task", "is no function from evolution.ClaimSettings to evolution.Finding"),
         ("nowhere:claim", "no module 'nowhere'"),
         ("tests.test_claims:nothing", "gave a NoneType, not an evolution.Finding"),
         (f"{TRIVIAL} --seed -1", "seed must be an integer of at least 0, not -1"),

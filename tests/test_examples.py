@@ -36,6 +36,12 @@ def test_quickstart_trains_and_saves_an_agent(tmp_path, monkeypatch):
     assert score < evolution.evaluate(names["agent"], task, episodes=1024).metric
 
 
+def test_a_claim_of_ones_own_says_whether_it_holds(tmp_path):
+    finding = evolution.claim("examples.custom_claim:copying", jobs=2, out=tmp_path)
+    assert finding.holds is False  # the budget of a minute is too small for a difference
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir())[:2] == ["hebbian-seed-0", "hebbian-seed-1"]
+
+
 def test_inspect_episode_reads_a_saved_agent(tmp_path, capsys):
     task = plastic_envs.make_task("CueReward")
     agents.save(agents.make_for(task, rule="hebbian", hidden=8, seed=5), tmp_path)

@@ -120,6 +120,7 @@ class SpoiltMaze(GridMaze):
         (tuple, r"SpoiltMaze.step must return a plastic_envs.Step, not tuple"),
         (lambda step: step._replace(reward=step.reward[:, None]), r"reward as a tensor \(4,\), not \(4, 1\)"),
         (lambda step: step._replace(terminated=False), r"terminated as a tensor \(4,\), not False"),
+        (lambda step: step._replace(terminated=step.reward), r"terminated as torch.bool, not torch.float32"),
         (lambda step: step._replace(observation=step.observation[:, 1:]), r"observation .* \(4, 17\), not \(4, 16\)"),
     ],
 )
@@ -128,6 +129,32 @@ def test_steps_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
     task.spoilt = spoilt
     with pytest.raises(UsageError, match=message):
         agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (lambda state, seen: state, r"SpoiltStart.reset must return a state and the first observation, not MazeState"),
+        (lambda state, seen: (state, seen[0]), r"reset must give the observation as a tensor \(4, 17\), not \(17,\)"),
+        (lambda state, seen: (state, None), r"reset must give the observation as a tensor \(4, 17\), not None"),
+    ],
+)
+def test_starts_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
+    class SpoiltStart(GridMaze):
+        def reset(self, batch_size: int, generator: torch.Generator) -> Any:
+            return spoilt(*super().reset(batch_size, generator))
+
+    task = SpoiltStart(size=5, length=10)
+    with pytest.raises(UsageError, match=message):
+        agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
+
+
+@pytest.mark.parametrize("changed", [{"metric_kind": "rewards"}, {"action_kind": "Discrete"}], ids=str)
+def test_kinds_that_there_are_not_are_refused(changed: dict[str, Any]) -> None:
+    task = GridMaze(size=5, length=10)
+    vars(task).update(changed)
+    with pytest.raises(UsageError, match=r"^GridMaze\.\w+_kind must be one of .*, not '\w+'$"):
+        agents.make_for(task, hidden=3)
 
 
 def test_targets_that_would_broadcast_are_refused() -> None:

@@ -61,6 +61,7 @@ def test_sections_come_in_the_newcomers_order():
         "Add a task",
         "Add a rule",
         "Add a searcher",
+        "Add a claim",
         "Many agents",
         "The commands",
         "Limits",

@@ -130,7 +130,7 @@ def test_existing_run_is_never_overwritten_without_being_told_to(finished, tmp_p
     folder = tmp_path / "run"
     train(settings(), folder)
     before = numbers(folder)
-    with pytest.raises(UsageError, match="already holds a run: say resume to continue or overwrite to replace it"):
+    with pytest.raises(UsageError, match=r"already holds a run: go on with --resume \(resume=True\), or replace it"):
         train(settings(seed=1), folder)
     assert numbers(folder) == before
     train(settings(seed=1), folder, overwrite=True)

@@ -8,14 +8,17 @@ A claim is a function from `ClaimSettings` to a `Finding`, in a file of its own 
 It draws all that is random from `make_generator(settings.seed, …)`, so that equal settings give equal figures, works on
 batched tensors, and decides `holds` by a criterion that its docstring states and that was fixed before it was run:
 a claim that does not hold is reported so, with its figures. `claim` does the rest: the folder, the files and the text.
-One of your own goes by `module:Name`.
+One that trains agents of several kinds does so by a `Contest`, for `--jobs` and `--resume`. One of your own goes by
+`module:Name`.
 """
 
 from evolution.claims.finding import ClaimSettings, Finding
+from evolution.claims.learners import Contest
 from evolution.claims.running import claim
+from evolution.claims.trainings import Learner
 from plastic_envs.registry import Registry, Row
 
-__all__ = ["CLAIMS", "ClaimSettings", "Finding", "claim"]
+__all__ = ["CLAIMS", "ClaimSettings", "Contest", "Finding", "Learner", "claim"]
 
 CLAIMS = Registry(
     "claim",

@@ -51,14 +51,16 @@ def claim(
         raise UsageError("resume and overwrite exclude each other: say one of them")
     folder = default_folder(number) if out is None else Path(out)
     settings = ClaimSettings(full, seed, jobs, folder / PARTS)
-    run, options = CLAIMS.load(number), CLAIMS[number].options
+    run = CLAIMS.load(number)
+    if isinstance(run, type) or not callable(run):
+        raise UsageError(f"claim {number!r} is no function from evolution.ClaimSettings to evolution.Finding")
     _check_matplotlib()
     with folder_lock(folder):
         _prepare(folder, {"number": number, "full": full, "seed": seed}, resume=resume, overwrite=overwrite)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the same figures on any number of cores
         try:
-            finding = run(settings, **options)
+            finding = run(settings)
             if not isinstance(finding, Finding):
                 raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
             write(folder, number, settings, finding)

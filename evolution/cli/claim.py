@@ -4,7 +4,9 @@ import argparse
 import signal
 import sys
 
-NUMBER_HELP = "a claim, or list (the default); `plastic-envs list N` tells its criterion and sizes"
+NUMBER_HELP = (
+    "a claim, module:Name of your own, or list (the default); `plastic-envs list N` tells its criterion and sizes"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
