@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from evolution.cli.options import add_searched, add_settings, given
+from evolution.cli.options import add_searched, add_settings, given, report_command
 
 if TYPE_CHECKING:
     from evolution.grid import Grid
@@ -65,10 +65,8 @@ def run(args: argparse.Namespace) -> int:
     print(comparison_text(experiment), end="")
     if args.preset in HINTS:
         print(f"\n{HINTS[args.preset]}")
-    trust = f" --trust {shlex.join(experiment.trust)}" if experiment.trust else ""
-    print(
-        f"\nresults.csv and table.md are in {args.out}; plots: plastic-envs report {args.out}{trust}", file=sys.stderr
-    )
+    plots = report_command(args.out, experiment.trust)
+    print(f"\nresults.csv and table.md are in {args.out}; plots: {plots}", file=sys.stderr)
     found = {run.status for run in experiment.runs}
     return 1 if "failed" in found or "finished" not in found else 0
 

@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from evolution.settings import RunSettings
@@ -58,3 +60,8 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of the named options that were given."""
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
+
+
+def report_command(folder: str, trusted: Sequence[str]) -> str:
+    """How to draw what is in a folder, which names code of the user's own."""
+    return shlex.join(["plastic-envs", "report", folder, *(["--trust", *trusted] if trusted else [])])

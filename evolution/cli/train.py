@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from evolution.cli.options import add_searched, add_settings, given
+from evolution.cli.options import add_searched, add_settings, given, report_command
 
 OPTIONS = ("rule", "network", "cell", "hidden", "searcher", "budget", "seed", "eval_episodes", "evals")
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, with progress on standard error and the result on standard output."""
     from evolution.cli import INTERRUPTED
+    from evolution.comparison import trusted_code
     from evolution.plan import PlannedRun
     from evolution.progress import Progress, counted, duration
     from evolution.results import RunProgress
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     )
     for name, value in result.references.items():
         print(f"  {name}: {format_number(value, metric)}")
+    plots = report_command(args.out, trusted_code([PlannedRun("", settings)]))
+    print(f"\nagent and history are in {args.out}; plots: {plots}", file=sys.stderr)
     if result.status == "diverged":
         print(
             f"plastic-envs: the loss or the parameters were no longer finite; the agent in {args.out} is that of the "
