@@ -1,6 +1,6 @@
 """Fast weights in the forms that rollouts keep them in, held against dense matrices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,21 @@ MODULATIONS: list[dict[str, Any]] = [
     {"modulation": "sigmoid", "retroactive": True},
     {"modulation": "tanh", "retroactive": True, "decay": 0.0},
 ]
+
+
+UNBOUNDED = ["decaying-hebb", "additive-hebb,bound=none", "hebbian"]
+BOUNDED = ["additive-hebb,limit=0.4", "additive-hebb,bound=soft,limit=0.6"]
+
+
+def cases(rules: Sequence[str], inputs: Sequence[dict[str, Any]] = INPUTS) -> list[tuple[str, dict[str, Any]]]:
+    """Rules with the options of networks that they can live on."""
+    return [
+        (rule, {**given, **modulation})
+        for rule in rules
+        for given in inputs
+        for modulation in MODULATIONS
+        if not (rule == "decaying-hebb" and modulation.get("modulation") in ("tanh", "linear"))
+    ]
 
 
 class Held(SupervisedTask):

@@ -12,27 +12,20 @@ from agents.fast_network import FastWeightNetwork
 from agents.layers import PlasticLinear
 from agents.rules.base import Outer
 from tests.rollout_forms import (
-    INPUTS,
-    MODULATIONS,
+    UNBOUNDED,
     UNITS,
     Form,
     Held,
     assert_same,
     assert_same_head,
+    cases,
     generator,
     live,
     make,
     spread,
 )
 
-RULES = ["decaying-hebb", "additive-hebb,bound=none", "hebbian"]
-CASES = [
-    (rule, {**inputs, **modulation})
-    for rule in RULES
-    for inputs in INPUTS
-    for modulation in MODULATIONS
-    if not (rule == "decaying-hebb" and modulation.get("modulation") in ("tanh", "linear"))
-]
+CASES = cases(UNBOUNDED)
 
 
 def pairs(chunk: int) -> Form:

@@ -13,22 +13,24 @@ from agents.fast_network import FastWeightNetwork
 from agents.fused_weights import FusedWeights
 from agents.plastic_rnn import PlasticRNN
 from agents.rules.base import Outer
-from tests.rollout_forms import INPUTS, MODULATIONS, UNITS, Held, assert_same, assert_same_head, generator, live, make
+from tests.rollout_forms import (
+    BOUNDED,
+    INPUTS,
+    UNBOUNDED,
+    UNITS,
+    Held,
+    assert_same,
+    assert_same_head,
+    cases,
+    generator,
+    live,
+    make,
+)
 
-RULES = [
-    "decaying-hebb",
-    "additive-hebb,bound=none",
-    "additive-hebb,limit=0.4",
-    "additive-hebb,bound=soft,limit=0.6",
-    "hebbian",
-]
 CASES = [
-    (rule, {**inputs, **modulation})
-    for rule in RULES
-    for inputs in (INPUTS[0], INPUTS[2], INPUTS[4])
-    for modulation in MODULATIONS
-    if not (rule == "decaying-hebb" and modulation.get("modulation") in ("tanh", "linear"))
-    and not ("retroactive" in modulation and "fan_out" in modulation)
+    (rule, options)
+    for rule, options in cases([*UNBOUNDED, *BOUNDED], [INPUTS[0], INPUTS[2], INPUTS[4]])
+    if not ("retroactive" in options and "fan_out" in options)
 ]
 
 

@@ -14,23 +14,9 @@ from agents.rules.hebbian import Hebbian
 from evolution.lives import live as live_by_chance
 from evolution.lives import relive
 from plastic_envs import UsageError, make_task
-from tests.rollout_forms import INPUTS, MODULATIONS, UNITS, Held, generator, live, make, spread
+from tests.rollout_forms import BOUNDED, UNBOUNDED, UNITS, Held, cases, generator, live, make, spread
 
-RULES = [
-    "decaying-hebb",
-    "additive-hebb,bound=none",
-    "additive-hebb,limit=0.4",
-    "additive-hebb,bound=soft,limit=0.6",
-    "hebbian",
-]
-CASES = [
-    (rule, {**inputs, **modulation})
-    for rule in RULES
-    for inputs in INPUTS
-    for modulation in MODULATIONS
-    if not (rule == "decaying-hebb" and modulation.get("modulation") in ("tanh", "linear"))
-    and "fan_out" not in modulation
-]
+CASES = [(rule, options) for rule, options in cases([*UNBOUNDED, *BOUNDED]) if "fan_out" not in options]
 
 
 def weighted(outputs: Tensor, state: dict[str, Any], of: str) -> Tensor:
