@@ -27,7 +27,7 @@ def check_task(task: object) -> Task:
 
 
 def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tuple[Any, Tensor]:
-    """A task's state and first observation (B, D).
+    """A task's state and first observation (B, D), or (P, B, D) where individuals begin apart.
 
     Raises:
         UsageError: `Task.reset` gives something else.
@@ -37,7 +37,7 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
         raise UsageError(f"{name} must return a state and the first observation, not {type(given).__name__}")
     wanted = (batch_size, task.observation_size)
     found = tuple(given[1].shape) if isinstance(given[1], Tensor) else repr(given[1])
-    if found != wanted:
+    if found[-2:] != wanted:
         raise UsageError(f"{name} must give the observation as a tensor {wanted}, not {found}")
     return given
 
