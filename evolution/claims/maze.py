@@ -31,7 +31,7 @@ def maze(settings: ClaimSettings) -> Finding:
     All learn by advantage actor-critic from whole episodes of `GridMaze`, at the same learning rate, which falls to 0.
     Fast weights add up and are cut off at ±1, as in "Backpropamine". Quick: 7 × 7 cells, 100 steps, 24,000 episodes, 3
     seeds, one kind of modulation. Full: 9 × 9 cells, 200 steps, 80,000 episodes, 5 seeds, and a small `TargetDiscovery`
-    of two cues, of which one is shown in a trial, 48 steps, 60,000 episodes; of four cues in 120 steps first runs
+    of two cues, of which one is shown in a trial, 48 steps, 120,000 episodes; of four cues in 120 steps first runs
     learned nothing.
 
     It holds if on every task each plastic network earns more at the end than the one without plasticity, by more than
@@ -70,7 +70,7 @@ def contests(full: bool) -> dict[str, Contest]:
     every = list(MODULATED)
     return {
         "maze 9×9": contest(maze, MAZES, every, budget=80_000, seeds=5, bound=100),
-        "target discovery": contest(discovery, DISCOVERY, every, eta=0.1, budget=60_000, seeds=5, bound=0.75),
+        "target discovery": contest(discovery, DISCOVERY, every, eta=0.1, budget=120_000, seeds=5, bound=0.75),
     }
 
 
