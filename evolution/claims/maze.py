@@ -29,7 +29,7 @@ def maze(settings: ClaimSettings) -> Finding:
     """Recurrent networks of 100 units without plasticity, with it, and with it under two kinds of modulation.
 
     All learn by advantage actor-critic from whole episodes of `GridMaze`, at the same learning rate, which falls to 0.
-    Fast weights add up and are cut off at ±1, as in "Backpropamine". Quick: 7 × 7 cells, 100 steps, 24,000 episodes, 3
+    Fast weights add up and are cut off at ±1, as in "Backpropamine". Quick: 7 × 7 cells, 100 steps, 48,000 episodes, 3
     seeds, one kind of modulation. Full: 9 × 9 cells, 200 steps, 80,000 episodes, 5 seeds, and a small `TargetDiscovery`
     of two cues, of which one is shown in a trial, 48 steps, 120,000 episodes; of four cues in 120 steps first runs
     learned nothing.
@@ -65,7 +65,7 @@ def contests(full: bool) -> dict[str, Contest]:
     """The tasks, and who learns them on how many episodes."""
     if not full:
         maze = make_task("GridMaze,size=7,length=100")
-        return {"maze 7×7": contest(maze, MAZES, [SIMPLE], budget=24_000, seeds=3, bound=50)}
+        return {"maze 7×7": contest(maze, MAZES, [SIMPLE], budget=48_000, seeds=3, bound=50)}
     maze, discovery = make_task("GridMaze"), make_task("TargetDiscovery,n_cues=2,n_shown=1,max_blanks=0,length=48")
     every = list(MODULATED)
     return {
