@@ -1,6 +1,7 @@
 """The searchers a2c and ppo."""
 
 import gc
+from functools import partial
 
 import pytest
 import torch
@@ -48,11 +49,12 @@ def test_learns_which_arm_pays(spec):
 def test_observations_are_normalised_by_what_was_seen_and_resumed(algorithm):
     task = make_task("gym:CartPole-v1")
     agent = agents.make_for(task, rule="none", hidden=4)
-    whole = make_searcher(algorithm, task, agent, seed=1)
+    make = partial(make_searcher, f"{algorithm},schedule=linear", task, agent, seed=1, budget=200)
+    whole = make()
     whole.step()
     state = whole.state_dict()
     assert int(state["normaliser"]["count"]) == whole.env_steps > 6
-    resumed = make_searcher(algorithm, task, agent, seed=1)
+    resumed = make()
     resumed.load_state_dict(state)
     assert whole.step() == resumed.step()
     assert same_state(whole.state_dict(), resumed.state_dict())
