@@ -6,8 +6,9 @@ import pickle
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Training:
         """What its curve depends on, as JSON."""
         return {
             "training": str(self),
-            "task": {"class": type(self.task).__name__, **_plain(vars(self.task))},
+            "task": {"class": type(self.task).__name__, **_plain(self.task)},
             "searcher": self.learner.searcher,
             "budget": self.budget,
             "evals": self.evals,
@@ -132,12 +133,12 @@ class KeptCurves:
         folder = self.place(training)
         if not folder.exists():
             return None
-        asked = training.describe()
+        asked = _as_read(training.describe())
         members = asked["agent"].get("species", [asked["agent"]])
         texts = [value for member in members for value in member.values() if isinstance(value, str)]
         trained = agents.load(folder, trust=[name for text in texts for name in own_code(text)])
         kept = read_json(folder / "curve.json")
-        if kept.get("format") != FORMAT or kept.get("training") != asked or trained.config != asked["agent"]:
+        if kept.get("format") != FORMAT or kept.get("training") != asked or _as_read(trained.config) != asked["agent"]:
             raise UsageError(f"{folder} is of a claim that was another then: overwrite it, or take another folder")
         episodes, metric = training.evaluations(), kept.get("metric")
         sizes: list[Any] = [kept.get("seconds"), kept.get("parameters")]
@@ -195,9 +196,17 @@ def check_apart(trainings: Sequence[Training], jobs: int) -> None:
         ) from None
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are numbers, words or truth values: a task's options and sizes."""
-    return {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+def _as_read(values: dict[str, Any]) -> Any:
+    """As it is read back from a file: lists for tuples."""
+    return json.loads(json.dumps(values))
+
+
+def _plain(task: Task) -> dict[str, Any]:
+    """A task's attributes that are numbers, words or truth values: options and sizes, not what it found out later."""
+    given = {name: value for name, value in vars(task).items() if isinstance(value, int | float | str)}
+    return {
+        name: value for name, value in given.items() if not isinstance(getattr(type(task), name, None), cached_property)
+    }
 
 
 def _is_number(value: Any) -> bool:
