@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from evolution.grid import Grid
 from evolution.progress import counted
 from evolution.settings import describe_network
+from plastic_envs.checks import did_you_mean
 from plastic_envs.errors import UsageError
 
 _RULES = ("hebbian", "gradient", "none")
@@ -113,7 +114,7 @@ def preset(name: str) -> tuple[Grid, ...]:
         UsageError: there is none of this name.
     """
     if name not in PRESETS:
-        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}")
     return PRESETS[name]
 
 

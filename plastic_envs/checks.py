@@ -1,8 +1,9 @@
 """Checks of arguments: each returns the value, or raises a `UsageError` that says what is allowed."""
 
+import difflib
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from plastic_envs.errors import UsageError
@@ -43,6 +44,12 @@ def check_choice(name: str, value: Any, choices: Collection[Choice]) -> Choice:
         if value == choice:
             return choice
     raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a refusal: which of the known names was probably meant, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_memory(what: str, gigabytes: float, advice: str) -> None:

@@ -1,6 +1,5 @@
 """Tables from names to classes: one for tasks, one for rules, one for cells, one for searchers."""
 
-import difflib
 import importlib
 import inspect
 import json
@@ -10,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from plastic_envs.checks import did_you_mean
 from plastic_envs.errors import UsageError
 
 
@@ -39,10 +39,9 @@ class Registry(Mapping[str, Row]):
             return self._rows[name]
         if ":" in name:
             return Row(name, "from the user's code")
-        close = difflib.get_close_matches(name, self._rows, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(
-            f"unknown {self.kind} {name!r}: choose from {', '.join(self._rows)}, or name your own as module:Name{hint}"
+            f"unknown {self.kind} {name!r}: choose from {', '.join(self._rows)}, or name your own as module:Name"
+            f"{did_you_mean(name, self._rows)}"
         )
 
     def __contains__(self, name: object) -> bool:

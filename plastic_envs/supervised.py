@@ -14,6 +14,7 @@ from torch.nn import functional
 from plastic_envs.errors import UsageError
 from plastic_envs.schedule import at_time, replace_time
 from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
+from plastic_envs.task_checks import drawn
 
 
 class SupervisedState(NamedTuple):
@@ -60,9 +61,9 @@ class SupervisedTask(Task):
         """Draw whole episodes by `sample`.
 
         Raises:
-            UsageError: they have not the form that `Episode` tells.
+            UsageError: they have not the form that `Episode` tells, or were drawn from torch's global generator.
         """
-        episode = self.sample(batch_size, generator)
+        episode: Episode = drawn(f"{type(self).__name__}.sample", self.sample, batch_size, generator)
         check_episode(self, episode, batch_size)
         return episode
 

@@ -1,5 +1,6 @@
 """Refusals of what is no task, or gives no steps: a user's class may be anything."""
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import torch
@@ -30,15 +31,29 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     """A task's state and first observation (B, D), or (P, B, D) where individuals begin apart.
 
     Raises:
-        UsageError: `Task.reset` gives something else.
+        UsageError: `Task.reset` gives something else, or draws from torch's global generator.
     """
-    given, name = task.reset(batch_size, generator), f"{type(task).__name__}.reset"
+    name = f"{type(task).__name__}.reset"
+    given = drawn(name, task.reset, batch_size, generator)
     if not isinstance(given, tuple) or len(given) != 2:
         raise UsageError(f"{name} must return a state and the first observation, not {type(given).__name__}")
     wanted = (batch_size, task.observation_size)
     found = tuple(given[1].shape) if isinstance(given[1], Tensor) else repr(given[1])
     if found[-2:] != wanted:
         raise UsageError(f"{name} must give the observation as a tensor {wanted}, not {found}")
+    return given
+
+
+def drawn(name: str, draw: Callable[[int, torch.Generator], Any], batch_size: int, generator: torch.Generator) -> Any:
+    """What a user's function draws for a batch.
+
+    Raises:
+        UsageError: it draws from torch's global generator, so that the same seed would give something else.
+    """
+    before = torch.get_rng_state()
+    given = draw(batch_size, generator)
+    if generator is not torch.default_generator and not torch.equal(before, torch.get_rng_state()):
+        raise UsageError(f"{name} must draw from the generator it is given, not from torch's own, so that seeds hold")
     return given
 
 

@@ -231,7 +231,7 @@ WRONG = {
     "evaluate RUN --task CueReward": "they must agree",
     "evaluate RUN --episodes 0": "episodes must be",
     "compare --rules none --searchers backprop --out DIR": "--tasks is missing",
-    "compare --preset quik --out DIR": "choose from quick",
+    "compare --preset quik --out DIR": "did you mean 'quick'",
     "compare --preset quick --seeds 0 --out DIR": "--seeds '0'",
     "compare --preset quick --jobs 0 --out DIR": "jobs must be",
     "compare --tasks CueReward CueReward --rules none --searchers backprop --out DIR": "twice",

@@ -149,6 +149,21 @@ def test_starts_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
         agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
 
 
+@pytest.mark.parametrize(("base", "name"), [(GridMaze, "reset"), (DelayedXor, "sample")])
+def test_draws_from_the_global_generator_are_refused(base: Any, name: str) -> None:
+    def careless(self: Any, batch_size: int, generator: torch.Generator) -> Any:
+        torch.rand(batch_size)
+        return getattr(base, name)(self, batch_size, generator)
+
+    task = type("Careless", (base,), {name: careless})()
+    agent = agents.make_for(task, hidden=3)
+    with pytest.raises(
+        UsageError, match=rf"^Careless\.{name} must draw from the generator it is given, not from torch"
+    ):
+        agents.rollout(agent, task, 4, torch.Generator())
+    assert agents.rollout(agent, task, 4, torch.default_generator).metric.isfinite().all()
+
+
 @pytest.mark.parametrize("changed", [{"metric_kind": "rewards"}, {"action_kind": "Discrete"}], ids=str)
 def test_kinds_that_there_are_not_are_refused(changed: dict[str, Any]) -> None:
     task = GridMaze(size=5, length=10)
