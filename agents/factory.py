@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.agent import Agent
+from agents.construct import construct_module
 from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
 from plastic_envs.checks import check_bool, check_int
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import construct, format_spec, parse_spec
+from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_task
 
@@ -106,7 +107,7 @@ def make(
     told = {key: value for key, value in told.items() if key in taken}
     if clash := sorted((told.keys() & of_rule.keys()) - {"seed"}):
         raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
-    made["rule"] = construct("rule", rule_name, rule_class, told | row | of_rule)
+    made["rule"] = construct_module("rule", rule_name, rule_class, told | row | of_rule)
     agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
     if normalise_observations:
         agent.normaliser = RunningNormalisation(observation_size)

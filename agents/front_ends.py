@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents.construct import construct_module
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
-from plastic_envs.registry import Registry, Row, construct, parse_spec
+from plastic_envs.registry import Registry, Row, parse_spec
 
 FRONT_ENDS = Registry(
     "front end",
@@ -188,7 +189,7 @@ def make_front_end(spec: str, image_shape: tuple[int, ...] | None, seed: int) ->
     make = FRONT_ENDS.load_class(name, nn.Module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made: FrontEnd = construct("front end", name, make, {"image_shape": whole, **options})
+        made: FrontEnd = construct_module("front end", name, make, {"image_shape": whole, **options})
     check_int(f"features of front end {name!r}", getattr(made, "features", None), low=1)
     made.image_shape = whole
     with torch.no_grad():

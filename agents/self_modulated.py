@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from agents.agent import State
 from agents.cells import CELLS, Activation, Cell, rectify_back
+from agents.construct import construct_module
 from agents.fast_network import FastWeightNetwork
 from agents.fast_weights import Fast, apply_layer
 from agents.layers import PlasticLinear, with_ones
 from agents.options import NetworkOptions
 from agents.rules import Rule
 from plastic_envs.checks import check_int, check_memory
-from plastic_envs.registry import construct
 
 
 class SelfModulatedNetwork(FastWeightNetwork):
@@ -194,7 +194,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
 
 
 def _cell(options: NetworkOptions) -> Cell:
-    cell: Cell = construct("cell", options.cell, CELLS.load_class(options.cell, Cell), {})
+    cell: Cell = construct_module("cell", options.cell, CELLS.load_class(options.cell, Cell), {})
     return cell
 
 

@@ -185,6 +185,8 @@ def make_searcher(
             raise
         raise UsageError(f"searcher {format_spec(name, given)!r}: {' '.join(str(error).split())}") from error
     assert isinstance(made, Searcher)
+    if not hasattr(made, "ledger"):
+        raise UsageError(f"searcher {name!r}: its __init__ must call super().__init__(task, agent, **common)")
     return made
 
 

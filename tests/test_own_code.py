@@ -49,6 +49,16 @@ class LearnedGain(Rule):
         return Outer(self.gain * signals.pre, signals.post)
 
 
+class Unprepared(LearnedGain):
+    def __init__(self) -> None:
+        self.start = 0.5
+
+
+class UnpreparedWithParameters(LearnedGain):
+    def __init__(self) -> None:
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+
 class Idle(Searcher):
     """Presents `per_step` episodes, tells `told` and keeps `kept`."""
 
@@ -63,6 +73,11 @@ class Idle(Searcher):
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"kept": self.kept}
+
+
+class UnpreparedSearcher(Idle):
+    def __init__(self, task: Any, agent: agents.Agent, **common: Any) -> None:
+        self.task, self._agent = task, agent
 
 
 class Tireless(Idle):
@@ -189,6 +204,12 @@ def test_the_metric_follows_the_kind_of_action_unless_set() -> None:
     assert task.higher_is_better
 
 
+@pytest.mark.parametrize("rule", ["Unprepared", "UnpreparedWithParameters"])
+def test_rules_that_do_not_begin_as_modules_are_refused(rule: str) -> None:
+    with pytest.raises(UsageError, match=rf"^rule 'tests.test_own_code:{rule}': its __init__ must call super"):
+        agents.make_for(DelayedXor(), rule=f"tests.test_own_code:{rule}", hidden=3)
+
+
 @pytest.mark.parametrize("name", ["pgpe", "snes"])
 def test_a_learned_number_of_a_rule_is_searched_by_evolution(name: str) -> None:
     task = DelayedXor()
@@ -204,7 +225,12 @@ def test_a_learned_number_of_a_rule_is_searched_by_evolution(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("searcher", "message"),
-    [("Tireless", "count episodes"), ("Silent", "must return"), ("Hoarder", "tensors, numbers and strings only")],
+    [
+        ("UnpreparedSearcher", r"must call super\(\).__init__\(task, agent, \*\*common\)"),
+        ("Tireless", "count episodes"),
+        ("Silent", "must return"),
+        ("Hoarder", "tensors, numbers and strings only"),
+    ],
 )
 def test_a_searcher_that_cannot_be_gone_on_with_is_refused(tmp_path: Path, searcher: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
