@@ -24,11 +24,6 @@ MILLISECONDS = 120
 """That each picture is shown."""
 
 
-def has_pictures(task: Task) -> bool:
-    """Whether a task can draw its episodes."""
-    return type(task).draw is not Task.draw
-
-
 @torch.no_grad()
 def film(agent: Agent, task: Task, path: Path) -> None:
     """Write a GIF of the first held-out episode, or world of many agents, that an agent lives.

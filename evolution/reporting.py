@@ -135,7 +135,7 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
     if any(plots_generations.steps_of(cell) for cell in summary.cells):
         drawn.append(("generations", "", lambda path: plots_generations.generations(summary, path)))
     best = summary.best(summary.cells)
-    if best is not None and not isinstance(task, SupervisedTask) and film.has_pictures(task):
+    if best is not None and not isinstance(task, SupervisedTask) and task.has_pictures:
         agent = load(best.finished[0].folder, trust=experiment.trust)
         drawn.append(("film", f": {best.name}", lambda path: film.film(agent, task, path)))
     if traces := inside.rate_traces(summary, task, experiment.trust):

@@ -58,6 +58,7 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self.action_space = self.task.action_space
         self._action_shape = self.task.action_shape
         self.render_mode = render_mode
+        self.metadata = with_render_modes(type(self).metadata, self.task)
         self._renderer = make_renderer(self.task, 1, render_mode, self.metadata["render_modes"])
         self._window = make_window(self.task) if render_mode == "human" else None
         self._generator = torch.Generator()
@@ -139,15 +140,22 @@ def to_actions(task: Task, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor
     return torch.from_numpy(array.astype(np.int64 if discrete else np.float32, copy=False))
 
 
+def with_render_modes(metadata: dict[str, Any], task: Task) -> dict[str, Any]:
+    """An environment's metadata, without render modes if the task has no pictures."""
+    return metadata if task.has_pictures else {**metadata, "render_modes": []}
+
+
 def make_renderer(task: Task, num_envs: int, render_mode: str | None, allowed: Sequence[str]) -> "Renderer | None":
     """What draws the environments' pictures, if any are wanted.
 
     Raises:
-        UsageError: the render mode is unknown.
+        UsageError: the render mode is unknown, or the task has no pictures.
         MissingExtraError: matplotlib is not installed.
     """
     if render_mode is None:
         return None
+    if not task.has_pictures:
+        raise UsageError(f"{type(task).__name__} has no pictures: render_mode must be None, not {render_mode!r}")
     check_choice("render_mode", render_mode, allowed)
     from plastic_envs.rendering import Renderer  # draws with matplotlib, which is optional
 

@@ -104,6 +104,11 @@ class OneAgent(Task):
         world = self.world.replace(state.world, rows, fresh.world)
         return state._replace(world=world, observation=replace_rows(state.observation, rows, fresh.observation))
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the world can be drawn."""
+        return self.world.has_pictures
+
     def draw(self, figure: Any, state: OneAgentState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw the world."""
         self.world.draw(figure, state.world, index * self._n, actions)

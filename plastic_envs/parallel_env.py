@@ -9,7 +9,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from plastic_envs.checks import check_int
-from plastic_envs.env import RENDER_FPS, make_renderer, make_window, resolve_task, to_actions
+from plastic_envs.env import RENDER_FPS, make_renderer, make_window, resolve_task, to_actions, with_render_modes
 from plastic_envs.errors import MissingExtraError, UsageError
 from plastic_envs.world_task import WorldTask
 
@@ -56,7 +56,7 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
         if not isinstance(found, WorldTask):
             raise UsageError(f"task {task!r} is no world of many agents: TaskEnv is for tasks of one agent")
         self.task = found
-        self.metadata = {**type(self).metadata, "name": f"{type(found).__name__.lower()}_v0"}
+        self.metadata = {**with_render_modes(type(self).metadata, found), "name": f"{type(found).__name__.lower()}_v0"}
         self.possible_agents = [f"agent_{number}" for number in range(found.agents_per_world)]
         self.agents: list[str] = []
         names = self.possible_agents  # each with spaces of its own, as each may be seeded

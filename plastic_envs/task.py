@@ -170,6 +170,11 @@ class Task(ABC):
         return self.agents_per_world
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether it can draw its episodes."""
+        return type(self).draw is not Task.draw
+
+    @property
     def higher_is_better(self) -> bool:
         """Whether a larger metric is a better one."""
         return self.metric_kind in ("accuracy", "reward")
@@ -249,7 +254,7 @@ class Task(ABC):
         Raises:
             UsageError: the task has no picture.
         """
-        raise UsageError(f"{type(self).__name__} has no picture: render_mode must be None")
+        raise UsageError(f"{type(self).__name__} has no pictures")
 
     def replace(self, state: Any, mask: Tensor, fresh: Any) -> Any:
         """The state with the episodes of `mask` (B,) replaced by those of the state `fresh`, in order.

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from plastic_envs.checks import check_choice, check_int
-from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions
+from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions, with_render_modes
 from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
 
@@ -62,8 +62,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         modes = {mode.value: mode for mode in AutoresetMode}
         given = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         self._mode = modes[check_choice("autoreset_mode", given, modes)]
-        self.metadata = {**type(self).metadata, "autoreset_mode": self._mode}
         self.task = resolve_task(task, options)
+        self.metadata = {**with_render_modes(type(self).metadata, self.task), "autoreset_mode": self._mode}
         self.num_envs = check_int("num_envs", num_envs, 1)
         self.task.worlds(num_envs)  # refuses what does not fill them, before the first reset
         if max_episode_steps is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import pygame
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 from plastic_envs import TASKS, TaskEnv, TaskVectorEnv, UsageError, make_task
 from plastic_envs.rendering import draw_episode
@@ -120,10 +121,18 @@ def test_no_render_mode_no_picture():
 
 
 def test_a_task_without_pictures_says_so():
-    env = TaskEnv(Countdown(), render_mode="rgb_array")
-    env.reset(seed=0)
-    with pytest.raises(UsageError, match="Countdown has no picture"):
-        env.render()
+    for env in (TaskEnv, TaskVectorEnv):
+        with pytest.raises(UsageError, match=r"^Countdown has no pictures: render_mode must be None, not 'rgb_array'$"):
+            env(Countdown(), render_mode="rgb_array")
+        assert env(Countdown()).metadata["render_modes"] == []
+
+
+def test_a_registered_task_without_pictures_passes_gymnasium_s_checker():
+    gym.register("Countdown-v0", entry_point="plastic_envs:TaskEnv", kwargs={"task": Countdown()})
+    try:
+        check_env(gym.make("Countdown-v0").unwrapped)
+    finally:
+        del gym.registry["Countdown-v0"]
 
 
 @pytest.mark.parametrize(
