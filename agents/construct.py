@@ -13,11 +13,16 @@ def construct_module(kind: str, name: str, make: Callable[..., Any], options: Ma
     """What a name stands for, made with its options.
 
     Raises:
-        UsageError: see `plastic_envs.registry.construct`; or its `__init__` does not begin with that of its base class.
+        UsageError: see `plastic_envs.registry.construct`; or its `__init__` refuses a value, or does not begin with
+            that of its base class.
     """
     refusal = f"{kind} {name!r}: its __init__ must call super().__init__() before all else"
     try:
         made = construct(kind, name, make, options)
+    except (TypeError, ValueError, LookupError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{kind} {name!r}: {' '.join(str(error).split())}") from error
     except AttributeError as error:
         if "before Module.__init__()" in str(error):
             raise UsageError(refusal) from None

@@ -11,6 +11,7 @@ from agents import Agent, rollout
 from evolution.seeding import make_generator
 from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int
+from plastic_envs.errors import UsageError
 from plastic_envs.policies import policy_scores
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task
@@ -70,8 +71,11 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
         references: whether to score the reference predictors or policies too.
 
     Raises:
-        UsageError: `episodes` is not a positive integer or fills no whole worlds, or agent and task do not fit.
+        UsageError: `agent` is none, `episodes` is not a positive integer or fills no whole worlds, or agent and task do
+            not fit.
     """
+    if not isinstance(agent, Agent):
+        raise UsageError(f"agent must be an agents.Agent, not {agent!r}: agents.load reads one from a folder")
     check_int("episodes", episodes, low=1)
     check_int("seed", seed, low=0)
     task = check_task(task).held_out()

@@ -4,7 +4,7 @@ Train on it without touching the package:
 plastic-envs train examples.custom_closed_loop:TwoArms --rule hebbian --searcher a2c --budget 3000 --out runs/arms
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class TwoArms(Task):
         self.output_size = 2
         self.action_kind = "discrete"
         self.metric_kind = "reward"
+        self.policies = {"chance": self.uniform, "oracle": self.win_stay}  # what agents are held against
 
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple[Arms, Tensor]:
         """Draw all that is left to chance: state and first observation (B, D)."""
@@ -42,3 +43,8 @@ class TwoArms(Task):
         terminated = arms.time == self.horizon
         scored = torch.ones_like(terminated)  # the metric is the reward, and counts at every step
         return Step(arms, observation, reward, terminated, metric=reward, metric_mask=scored)
+
+    def win_stay(self, seen: Tensor, memory: Any, state: Arms, generator: torch.Generator) -> tuple[Tensor, Any]:
+        """A policy: actions (B,) for the observations (B, D), and what it keeps in mind, None at the first step."""
+        pulled, paid = seen[:, 1].long(), seen[:, 2] > 0
+        return torch.where(paid, pulled, 1 - pulled), memory

@@ -6,21 +6,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plastic_envs.errors import UsageError
 from plastic_envs.task import Policy, Task, Trace
 
 
 @torch.no_grad()
 def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator) -> Trace:
-    """Let a policy live through the next episodes of a generator: those that `task.reset` draws."""
+    """Let a policy live through the next episodes of a generator: those that `task.reset` draws.
+
+    Raises:
+        UsageError: the policy gives something else than actions of the task's shape and a memory.
+    """
     state, observation = task.reset(batch_size, generator)
     memory: Any = None
     outcomes = []
     for _ in range(task.horizon):
-        action, memory = policy(observation, memory, state, generator)
+        action, memory = _acted(task, policy(observation, memory, state, generator), batch_size)
         step = task.step(state, action)
         state, observation = step.state, step.observation
         outcomes.append(step.outcome)
     return Trace.of(outcomes)
+
+
+def _acted(task: Task, given: Any, batch_size: int) -> tuple[Tensor, Any]:
+    """What a policy gave, if it is actions and a memory: it may be a user's own."""
+    if not (isinstance(given, tuple) and len(given) == 2):
+        raise UsageError(f"a policy must return actions and a memory, not {type(given).__name__}")
+    action, wanted = given[0], (batch_size, *task.action_shape)
+    if not isinstance(action, Tensor) or action.shape != wanted:
+        found = tuple(action.shape) if isinstance(action, Tensor) else type(action).__name__
+        raise UsageError(f"a policy must return actions as a tensor {wanted}, not {found}")
+    return given[0], given[1]
 
 
 def policy_scores(task: Task, batch_size: int, generator: torch.Generator) -> Mapping[str, Tensor]:

@@ -1,6 +1,6 @@
 """Refusals of what is no task, or gives no steps: a user's class may be anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import torch
@@ -24,6 +24,8 @@ def check_task(task: object) -> Task:
         raise UsageError(f"{type(task).__name__} must set {', '.join(missing)} in __init__: see plastic_envs.Task")
     for name, allowed in (("action_kind", ("box", "discrete")), ("metric_kind", get_args(Metric))):
         check_choice(f"{type(task).__name__}.{name}", getattr(task, name), allowed)
+    if not isinstance(task.policies, Mapping):
+        raise UsageError(f"{type(task).__name__}.policies must be a dict from names to policies, not {task.policies!r}")
     return task
 
 
@@ -38,7 +40,7 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     if not isinstance(given, tuple) or len(given) != 2:
         raise UsageError(f"{name} must return a state and the first observation, not {type(given).__name__}")
     wanted = (batch_size, task.observation_size)
-    found = tuple(given[1].shape) if isinstance(given[1], Tensor) else repr(given[1])
+    found = tuple(given[1].shape) if isinstance(given[1], Tensor) else type(given[1]).__name__
     if found[-2:] != wanted:
         raise UsageError(f"{name} must give the observation as a tensor {wanted}, not {found}")
     return given
@@ -79,7 +81,7 @@ def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
         }  # the latter if it is the same for all individuals
         value = getattr(step, part)
         if not isinstance(value, Tensor) or tuple(value.shape) not in allowed:
-            found = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UsageError(f"{name} must give {part} as a tensor {(*batch_shape, *tail)}, not {found}")
         if part in ("terminated", "metric_mask") and value.dtype != torch.bool:
             raise UsageError(f"{name} must give {part} as torch.bool, not {value.dtype}")

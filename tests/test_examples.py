@@ -36,6 +36,16 @@ def test_quickstart_trains_and_saves_an_agent(tmp_path, monkeypatch):
     assert score < evolution.evaluate(names["agent"], task, episodes=1024).metric
 
 
+def test_runs_and_comparisons_from_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    example("comparison").main(budget=600)
+    told = capsys.readouterr().out
+    assert told.startswith("finished ")
+    assert "hebbian by backprop" in told
+    assert "none by backprop" in told
+    assert told.splitlines()[-1] == str(Path("runs/several/report.html"))
+
+
 def test_a_claim_of_ones_own_says_whether_it_holds(tmp_path):
     finding = evolution.claim("examples.custom_claim:copying", jobs=2, out=tmp_path)
     assert finding.holds is False  # the budget of a minute is too small for a difference
@@ -58,7 +68,10 @@ def test_a_closed_loop_of_ones_own_is_learned_and_is_an_environment():
     searcher = evolution.make_searcher("a2c,batch_size=64,learning_rate=0.01", task, agent)
     for _ in range(100):
         searcher.step()
-    assert evolution.evaluate(searcher.agent(), task, 256).metric > 6.5  # 4 by chance, 7.5 at best
+    found = evolution.evaluate(searcher.agent(), task, 256)
+    assert found.metric > 6.5
+    assert abs(found.references["chance"] - 4) < 0.5
+    assert abs(found.references["oracle"] - 7.5) < 0.15  # the first pull is a guess
     check_env(plastic_envs.TaskEnv(task), skip_render_check=True)
     envs = plastic_envs.TaskVectorEnv(task, num_envs=3)
     envs.reset(seed=0)

@@ -12,6 +12,7 @@ from agents import Outer, Rule
 from evolution import Searcher, make_searcher, train
 from plastic_envs import Episode, Step, SupervisedTask, TaskEnv, layout, make_task
 from plastic_envs.errors import UsageError
+from plastic_envs.policies import play
 from plastic_envs.tasks.grid_maze import GridMaze
 from tests.runs import settings
 
@@ -52,6 +53,15 @@ class LearnedGain(Rule):
 class Unprepared(LearnedGain):
     def __init__(self) -> None:
         self.start = 0.5
+
+
+class Choosy(LearnedGain):
+    def __init__(self, start: float = 0.5) -> None:
+        super().__init__(float(start))
+
+
+class Changeless(Rule):
+    """Has no `change`."""
 
 
 class UnpreparedWithParameters(LearnedGain):
@@ -134,7 +144,7 @@ class SpoiltMaze(GridMaze):
     [
         (tuple, r"SpoiltMaze.step must return a plastic_envs.Step, not tuple"),
         (lambda step: step._replace(reward=step.reward[:, None]), r"reward as a tensor \(4,\), not \(4, 1\)"),
-        (lambda step: step._replace(terminated=False), r"terminated as a tensor \(4,\), not False"),
+        (lambda step: step._replace(terminated=False), r"terminated as a tensor \(4,\), not bool"),
         (lambda step: step._replace(terminated=step.reward), r"terminated as torch.bool, not torch.float32"),
         (lambda step: step._replace(observation=step.observation[:, 1:]), r"observation .* \(4, 17\), not \(4, 16\)"),
     ],
@@ -151,7 +161,7 @@ def test_steps_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
     [
         (lambda state, seen: state, r"SpoiltStart.reset must return a state and the first observation, not MazeState"),
         (lambda state, seen: (state, seen[0]), r"reset must give the observation as a tensor \(4, 17\), not \(17,\)"),
-        (lambda state, seen: (state, None), r"reset must give the observation as a tensor \(4, 17\), not None"),
+        (lambda state, seen: (state, None), r"reset must give the observation as a tensor \(4, 17\), not NoneType"),
     ],
 )
 def test_starts_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
@@ -162,6 +172,26 @@ def test_starts_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
     task = SpoiltStart(size=5, length=10)
     with pytest.raises(UsageError, match=message):
         agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (lambda *given: torch.zeros(4), "^a policy must return actions and a memory, not Tensor$"),
+        (lambda *given: (torch.zeros(4, 1), None), r"^a policy must return actions as a tensor \(4,\), not \(4, 1\)$"),
+        (lambda *given: (0, None), r"^a policy must return actions as a tensor \(4,\), not int$"),
+    ],
+)
+def test_policies_that_give_no_actions_are_refused(policy: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        play(GridMaze(size=5, length=10), policy, 4, torch.Generator())
+
+
+def test_policies_have_names() -> None:
+    task = GridMaze(size=5, length=10)
+    vars(task).update(policies=[task.uniform])
+    with pytest.raises(UsageError, match=r"^GridMaze.policies must be a dict from names to policies, not \["):
+        agents.make_for(task, hidden=3)
 
 
 @pytest.mark.parametrize(("base", "name"), [(GridMaze, "reset"), (DelayedXor, "sample")])
@@ -208,6 +238,18 @@ def test_the_metric_follows_the_kind_of_action_unless_set() -> None:
 def test_rules_that_do_not_begin_as_modules_are_refused(rule: str) -> None:
     with pytest.raises(UsageError, match=rf"^rule 'tests.test_own_code:{rule}': its __init__ must call super"):
         agents.make_for(DelayedXor(), rule=f"tests.test_own_code:{rule}", hidden=3)
+
+
+def test_what_a_rule_refuses_is_told() -> None:
+    spec = "tests.test_own_code:Choosy"
+    with pytest.raises(UsageError, match=rf"^rule '{spec}': could not convert string to float: 'half'$"):
+        agents.make_for(DelayedXor(), rule=f"{spec},start=half", hidden=3)
+
+
+def test_a_rule_without_change_is_refused() -> None:
+    agent = agents.make_for(DelayedXor(), rule="tests.test_own_code:Changeless", hidden=3)
+    with pytest.raises(UsageError, match=r"^rule Changeless has no method `change`"):
+        agents.rollout(agent, DelayedXor(), 4, torch.Generator())
 
 
 @pytest.mark.parametrize("name", ["pgpe", "snes"])

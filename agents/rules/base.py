@@ -157,7 +157,7 @@ class Rule(nn.Module):
 
     def change(self, signals: Signals) -> Outer | LowRank | Tensor:
         """The raw change of a layer: `Outer` or `LowRank` where it is low-rank (fast), else a matrix (..., n, m)."""
-        raise NotImplementedError(f"{type(self).__name__} is a rule without a method `change`")
+        raise UsageError(f"rule {type(self).__name__} has no method `change`: see agents.Rule")
 
 
 def check_bound(rule: Rule) -> None:
