@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from agents.networks import networks_with
 from agents.normalisation import RunningNormalisation
 from agents.rules.base import Rule, Signal, check_bound
 from plastic_envs.errors import UsageError
@@ -47,7 +48,8 @@ class Agent(nn.Module):
         super().__init__()
         if missing := set(rule.needs) - self.offers:
             raise UsageError(
-                f"rule {type(rule).__name__} needs {', '.join(sorted(missing))}, which {type(self).__name__} lacks"
+                f"rule {type(rule).__name__} needs {', '.join(sorted(missing))}, which {type(self).__name__} lacks; "
+                f"networks with all it needs: {', '.join(networks_with(rule.needs)) or 'none of the package'}"
             )
         check_bound(rule)
         self.observation_size, self.output_size, self.rule = observation_size, output_size, rule

@@ -9,10 +9,10 @@ from typing import Any
 from agents.agent import Agent
 from agents.construct import construct_module
 from agents.front_ends import checked_image_shape, perceived_size
-from agents.networks import NETWORKS
+from agents.networks import NETWORKS, networks_with
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
-from plastic_envs.checks import check_bool, check_int
+from plastic_envs.checks import check_bool, check_int, did_you_mean
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
@@ -83,8 +83,9 @@ def make(
     of_network = network_options | beside
     known = [field.name for field in dataclasses.fields(network_class.Options)]
     if unknown := set(of_network) - set(known):
-        names = ", ".join([*sorted(taken - {"seed"}), *known])
-        raise UsageError(f"unknown option {sorted(unknown)[0]!r} of an agent: choose from {names}")
+        names, first = [*sorted(taken - {"seed"}), *known], min(unknown)
+        hint = did_you_mean(first, names)
+        raise UsageError(f"unknown option {first!r} of an agent: choose from {', '.join(names)}{hint}")
     row = dict(RULES[rule_name].options)
     chosen = network_class.Options(**of_network)
     if (width := row.pop("width", None)) is not None:
@@ -161,11 +162,10 @@ def _network(spec: str | None, rule: type[Rule]) -> tuple[Any, dict[str, Any]]:
         name, options = parse_spec(spec)
         found = NETWORKS.load_class(name, Agent)
         return found, options
-    for name in NETWORKS:
-        found = NETWORKS.load(name)
-        if rule.needs <= found.offers:
-            return found, {}
-    raise UsageError(f"rule {rule.__name__} needs {', '.join(sorted(rule.needs))}: no network has all of them")
+    first = next(networks_with(rule.needs), None)
+    if first is None:
+        raise UsageError(f"rule {rule.__name__} needs {', '.join(sorted(rule.needs))}: no network has all of them")
+    return NETWORKS.load(first), {}
 
 
 def _features(features: int | None, observation_size: int, output_size: int) -> int:
@@ -204,8 +204,8 @@ def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str
     label = task.slices.get("label")
     if label is None or label.start == 0 or label.stop - label.start != task.output_size:
         return (
-            f"{found.__name__} learns from labels: {type(task).__name__} shows none, which is a slice named 'label' of "
-            f"{task.output_size} numbers after the features, one-hot or all zero"
+            f"{found.__name__} (rule {rule!r}) learns from labels: {type(task).__name__} shows none, which is a slice "
+            f"named 'label' of {task.output_size} numbers after the features, one-hot or all zero"
         )
     return ""
 

@@ -1,5 +1,7 @@
 """Networks by name: a kind of network is one subclass of `Agent` in one file and one row here."""
 
+from collections.abc import Collection, Iterator
+
 from plastic_envs.registry import Registry, Row
 
 NETWORKS = Registry(
@@ -29,3 +31,8 @@ NETWORKS = Registry(
         ),
     },
 )
+
+
+def networks_with(signals: Collection[str]) -> Iterator[str]:
+    """Those that have all signals of a rule, its default first."""
+    return (name for name in NETWORKS if NETWORKS.load(name).offers.issuperset(signals))

@@ -13,6 +13,7 @@ from torch import nn
 from agents import CELLS, FRONT_ENDS, NETWORKS, RULES
 from agents.agent import Agent
 from agents.cells import Cell
+from agents.networks import networks_with
 from agents.rules import Rule
 from evolution.claims import CLAIMS
 from evolution.documentation import options, prose, written
@@ -107,7 +108,7 @@ def _options(found: Any, told: set[str], fixed: Mapping[str, Any]) -> str:
 
 def _networks(rule: type[Rule]) -> str:
     """The networks that have the signals a rule needs."""
-    names = [name for name in NETWORKS if rule.needs <= NETWORKS.load(name).offers]
+    names = list(networks_with(rule.needs))
     if not names:
         return f"Networks: none of the package, as none has all of {', '.join(sorted(rule.needs))}"
     return f"Networks: {names[0]} by default" + (f", or {', '.join(names[1:])}" if names[1:] else "")

@@ -58,9 +58,7 @@ class RunFolder:
         if occupied and not self.config.exists():
             raise UsageError(f"{self.path} is not empty and not a run folder (no config.json): choose another folder")
         if occupied and resume:
-            difference = self.read_settings().difference(settings)
-            if difference:
-                raise UsageError(f"{self.path} was started with {difference}: resume it with the settings it has")
+            self.check_settings(settings)
             return
         if occupied and not overwrite:
             raise UsageError(
@@ -78,6 +76,15 @@ class RunFolder:
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in reversed(FILES):
             (self.path / name).unlink(missing_ok=True)
+
+    def check_settings(self, settings: RunSettings) -> None:
+        """Refuse other settings than those of the run that is here, if there is one.
+
+        Raises:
+            UsageError: they differ.
+        """
+        if self.config.exists() and (difference := self.read_settings().difference(settings)):
+            raise UsageError(f"{self.path} was started with {difference}: resume it with the settings it has")
 
     def read_settings(self) -> RunSettings:
         """Settings the run was started with."""

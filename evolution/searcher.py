@@ -13,6 +13,7 @@ import torch
 
 from agents import Agent
 from agents.normalisation import Moments
+from plastic_envs.checks import did_you_mean
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
@@ -67,7 +68,10 @@ class Searcher(ABC):
     ) -> None:
         check_task(task)
         if self.needs_targets and not task.has_targets:
-            raise UsageError(f"{type(self).__name__} needs a task with targets: this one pays reward only")
+            raise UsageError(
+                f"{type(self).__name__} needs a task with targets: {type(task).__name__} pays reward only, for "
+                "evolution, a2c and ppo"
+            )
         self.task = task
         self.seed = seed
         self.budget = budget
@@ -210,7 +214,8 @@ def check_options(name: str, function: Callable[..., Any], options: dict[str, An
     known = [key for key in parameters if key not in common]
     for key in options:
         if key not in known:
-            raise UsageError(f"searcher {name!r} has no option {key!r}: choose from {', '.join(known)}")
+            hint = did_you_mean(key, known)
+            raise UsageError(f"searcher {name!r} has no option {key!r}: choose from {', '.join(known)}{hint}")
 
 
 def with_parameters(agent: Agent, values: dict[str, torch.Tensor]) -> Agent:

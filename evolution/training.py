@@ -55,6 +55,8 @@ def train(
     """
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other: say one of them")
+    if resume:
+        RunFolder(Path(out)).check_settings(settings)  # before a setting that was left out makes no sense by itself
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:

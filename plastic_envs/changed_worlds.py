@@ -23,11 +23,10 @@ DERIVED: Mapping[type[Any], Mapping[str, Callable[[Any], float]]] = {
 """Attributes that an environment computes from others when it is made, and so must be computed anew."""
 
 
-def change_world(name: str, environment: gymnasium.Env[Any, Any], attributes: Mapping[str, Any]) -> None:
+def change_world(environment: gymnasium.Env[Any, Any], attributes: Mapping[str, Any]) -> None:
     """Set attributes of the environment beneath all wrappers, and compute those anew that depend on them.
 
     Args:
-        name: The task's, for errors.
         environment: What to change.
         attributes: Numbers by name, such as CartPole's length (half the pole's, m), masspole and masscart (kg),
             gravity (m/s²) or force_mag (N), Pendulum's l (m) and m (kg), or Acrobot's LINK_MASS_1 (kg).
@@ -42,9 +41,7 @@ def change_world(name: str, environment: gymnasium.Env[Any, Any], attributes: Ma
     for key, value in attributes.items():
         if key in derived or key not in numbers:
             allowed = ", ".join(key for key in numbers if key not in derived) or "none"
-            raise UsageError(
-                f"task {name!r} has no number {key!r} that {PREFIX}{key} could change: choose from {allowed}"
-            )
+            raise UsageError(f"there is no number {key!r} that {PREFIX}{key} could change: choose from {allowed}")
         if not (_is_number(value) and math.isfinite(value)):
             raise UsageError(f"{PREFIX}{key} must be a finite number, not {value!r}")
         setattr(world, key, value)

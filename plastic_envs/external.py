@@ -77,14 +77,13 @@ class ExternalTask(Task):
         if max_episode_steps is not None:
             check_int("max_episode_steps", max_episode_steps, low=1)
         check_bool("reverse_actions", reverse_actions)
-        name = self.name
         arguments = {key: value for key, value in options.items() if not key.startswith(ATTRIBUTE)}
         attributes = {key.removeprefix(ATTRIBUTE): options[key] for key in options.keys() - arguments.keys()}
 
         def make() -> Environment:
             # Gymnasium's own checks of every step take longer than the steps.
             environment = gymnasium.make(env_id, max_episode_steps, disable_env_checker=True, **arguments)
-            change_world(name, environment, attributes)
+            change_world(environment, attributes)
             return environment
 
         self._environments = _Environments(make)

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from plastic_envs.checks import did_you_mean
 from plastic_envs.errors import UsageError
 from plastic_envs.external import PREFIX, ExternalTask
 from plastic_envs.registry import Registry, Row, construct, parse_spec
@@ -84,7 +85,9 @@ def make_task(spec: str, **options: Any) -> Task:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [key for key in options if key not in parameters]
     if unknown and not takes_any:
-        raise UsageError(f"{name} has no option {unknown[0]!r}; its options are {', '.join(parameters) or 'none'}")
+        known = ", ".join(parameters) or "none"
+        hint = did_you_mean(unknown[0], parameters)
+        raise UsageError(f"{name} has no option {unknown[0]!r}; its options are {known}{hint}")
     task = construct("task", name, make, options)
     if not isinstance(task, Task):
         raise UsageError(f"{name} made a {type(task).__name__}, not a plastic_envs.Task")
