@@ -221,11 +221,12 @@ def _run_all(index: _Index, jobs: int, ray_address: str | None) -> None:
             loss = None
             if event.payload is not None:
                 episodes[event.index], loss = event.payload
-            if event.ended:
-                record = index.end(places[event.index], event.error)
+            record = index.end(places[event.index], event.error) if event.ended else None
+            if record is not None:
                 episodes[event.index] = record.settings.budget
-                progress.note(_line(record, len(index.records) - len(index.waiting()), len(index.records)))
             progress.update(sum(episodes.values()), loss)
+            if record is not None:
+                progress.note(_line(record, len(index.records) - len(index.waiting()), len(index.records)))
 
 
 def _line(record: RunRecord, done: int, of: int) -> str:

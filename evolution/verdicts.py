@@ -1,5 +1,6 @@
 """What the figures say, in words: which rule, found how, and whether the intervals separate."""
 
+from evolution.registry import SEARCHERS
 from evolution.statistics import Interval, difference_interval
 from evolution.summary import Cell, Summary
 from evolution.tables import format_interval, format_number
@@ -7,6 +8,9 @@ from plastic_envs.registry import parse_spec
 
 CONTROLS = ("none", "none-wide")
 """Rules without plasticity, against which the others are held."""
+
+GRADIENT = ("backprop", "a2c", "ppo")
+"""Searchers that follow gradients."""
 
 UPPER_BOUNDS = ("oracle", "best possible")
 """References that no agent is expected to beat."""
@@ -23,8 +27,14 @@ def is_control(rule: str) -> bool:
 
 
 def is_gradient(searcher: str) -> bool:
-    """Whether a searcher follows gradients; the others are evolutionary."""
-    return parse_spec(searcher)[0] == "backprop"
+    """Whether a searcher of the package follows gradients, of a loss or of the reward it expects."""
+    return parse_spec(searcher)[0] in GRADIENT
+
+
+def is_evolution(searcher: str) -> bool:
+    """Whether a searcher, of the package or of EvoTorch, evolves; one of the user's own is neither."""
+    name = parse_spec(searcher)[0]
+    return name.startswith("evotorch.") or (name in SEARCHERS and name not in GRADIENT)
 
 
 def advantage(summary: Summary, left: Cell, right: Cell) -> Interval:
@@ -39,6 +49,8 @@ def headline(summary: Summary) -> str:
     best = summary.best(summary.cells)
     if best is None:
         return f"{summary.task}: no run finished."
+    if len(summary.cells) == 1:
+        return f"{summary.task}: {best.name}: {_score(summary, best)}."
     control = summary.best(cell for cell in summary.cells if is_control(cell.rule))
     text = f"{summary.task}: {best.name}, {_score(summary, best)},"
     if control is None:
@@ -90,7 +102,7 @@ def _rules(summary: Summary, searcher: str) -> str:
 def _families(summary: Summary) -> str:
     """The best cell found by gradients against the best found by evolution."""
     gradient = summary.best(cell for cell in summary.cells if is_gradient(cell.searcher))
-    evolution = summary.best(cell for cell in summary.cells if not is_gradient(cell.searcher))
+    evolution = summary.best(cell for cell in summary.cells if is_evolution(cell.searcher))
     if gradient is None or evolution is None:
         return ""
     return (

@@ -171,6 +171,22 @@ def test_words_when_they_do_not():
     )
 
 
+def test_gradients_of_reward_are_gradients_and_one_s_own_searchers_are_neither():
+    scores = {
+        ("hebbian", "a2c"): [0.2, 0.21],
+        ("hebbian", "evotorch.algorithms:Cosyne"): [0.3, 0.31],
+        ("hebbian", "mine:Hill"): [0.1, 0.11],
+    }
+    text = "\n".join(verdicts(summary(scores)))
+    assert "hebbian by a2c 0.205 ± 0.064 (2), hebbian by evotorch.algorithms:Cosyne 0.305" in text
+    del scores["hebbian", "evotorch.algorithms:Cosyne"]
+    assert "Gradients against evolution" not in "\n".join(verdicts(summary(scores)))
+
+
+def test_a_single_run_is_not_called_the_best():
+    assert headline(summary({("hebbian", "snes"): [0.1]})) == "CueReward: hebbian by snes: 0.100 (1)."
+
+
 def test_a_seed_gone_astray_does_not_press_the_others_onto_the_axis(tmp_path):
     made = summary({("hebbian", "backprop"): [0.1, 0.12, 0.11], ("none", "backprop"): [0.2, 0.21, 338.0]})
     with plots.figure(tmp_path / "scores.png", 4, 3) as canvas:
