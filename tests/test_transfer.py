@@ -77,7 +77,9 @@ def test_what_makes_no_sense_is_said_and_harms_no_other_cell(learned, tmp_path):
     cells = transfer([learned], ["CueReward", OTHER], tmp_path / "out", retrainings=2)
     assert "learns from labels" in cells[0].reason
     assert len(cells[1].scores) == 2
-    assert "n/a: FeedbackNetwork learns from labels" in (tmp_path / "out" / "table.md").read_text()
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "n/a: FeedbackNetwork (rule '" in table
+    assert "learns from labels: CueReward shows none" in table
 
 
 @pytest.mark.parametrize(
