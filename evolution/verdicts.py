@@ -61,6 +61,12 @@ def headline(summary: Summary) -> str:
             return f"{text} is best."
         if any(cell.interval and cell.interval.half_width is None for cell in (best, *rivals)):
             return f"{text} is ahead of every plasticity rule; one seed on a side, so nothing is claimed."
+        rival = summary.best(rivals)
+        assert rival is not None
+        lead = advantage(summary, best, rival)
+        if not lead.excludes(0):
+            size = format_interval(lead, summary.metric, seeds=False)
+            return f"{text} does not separate from the best plasticity rule, {rival.name}: it is ahead by {size}."
         return f"{text} is best; no plasticity rule does better."
     gap = advantage(summary, best, control)
     versus = f"no plasticity ({control.name}, {_score(summary, control)})"

@@ -167,8 +167,11 @@ def test_words_when_they_do_not():
     assert "not separated" in verdicts(made)[0]
     assert "beats no one by more than its interval; the weakest of them is" in verdicts(made)[-1]
     assert "no plasticity rule does better" in headline(
-        summary({("hebbian", "backprop"): [0.3, 0.31], ("none", "backprop"): [0.28, 0.29]})
+        summary({("hebbian", "backprop"): [0.3, 0.31], ("none", "backprop"): [0.2, 0.21]})
     )
+    near = headline(summary({("hebbian", "backprop"): [0.3, 0.31], ("none", "backprop"): [0.28, 0.29]}))
+    assert "none by backprop" in near
+    assert "does not separate from the best plasticity rule, hebbian by backprop: it is ahead by 0.020 ± 0.030" in near
 
 
 def test_gradients_of_reward_are_gradients_and_one_s_own_searchers_are_neither():
