@@ -113,7 +113,7 @@ def test_a_finding_has_a_table_a_sentence_and_a_picture(tiny: Lives, monkeypatch
 
 @pytest.mark.slow
 def test_evolved_rules_balance_the_pole_from_random_weights() -> None:
-    found = lifetime_control.live(CARTPOLE, lifetime_control.QUICK._replace(seeds=1), 0)
+    found = lifetime_control.live(CARTPOLE, lifetime_control.QUICK._replace(seeds=1), ClaimSettings())
     assert isinstance(found.curves[PLASTIC][0], Curve)
     assert found.scores(USUAL, PLASTIC)[0] >= CARTPOLE.level
     assert isinstance(found.curves[PLASTIC][0].agent, agents.Agent)
