@@ -75,7 +75,9 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
             not fit.
     """
     if not isinstance(agent, Agent):
-        raise UsageError(f"agent must be an agents.Agent, not {agent!r}: agents.load reads one from a folder")
+        raise UsageError(
+            f"agent must be an agents.Agent, not a {type(agent).__name__}: agents.load reads one from a folder"
+        )
     check_int("episodes", episodes, low=1)
     check_int("seed", seed, low=0)
     task = check_task(task).held_out()

@@ -79,3 +79,6 @@ SEARCHERS = Registry(
         ),
     },
 )
+
+GRADIENT = ("backprop", "a2c", "ppo")
+"""Those that follow gradients; reports hold them against the others, which evolve."""

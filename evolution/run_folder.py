@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Collection, Mapping
@@ -83,7 +84,8 @@ class RunFolder:
         Raises:
             UsageError: they differ.
         """
-        if self.config.exists() and (difference := self.read_settings().difference(settings)):
+        # Path.exists raises where a folder above may not be read, of which `prepare` tells.
+        if os.path.exists(self.config) and (difference := self.read_settings().difference(settings)):
             raise UsageError(f"{self.path} was started with {difference}: resume it with the settings it has")
 
     def read_settings(self) -> RunSettings:

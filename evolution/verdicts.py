@@ -1,6 +1,6 @@
 """What the figures say, in words: which rule, found how, and whether the intervals separate."""
 
-from evolution.registry import SEARCHERS
+from evolution.registry import GRADIENT, SEARCHERS
 from evolution.statistics import Interval, difference_interval
 from evolution.summary import Cell, Summary
 from evolution.tables import format_interval, format_number
@@ -8,9 +8,6 @@ from plastic_envs.registry import parse_spec
 
 CONTROLS = ("none", "none-wide")
 """Rules without plasticity, against which the others are held."""
-
-GRADIENT = ("backprop", "a2c", "ppo")
-"""Searchers that follow gradients."""
 
 UPPER_BOUNDS = ("oracle", "best possible")
 """References that no agent is expected to beat."""

@@ -1,4 +1,4 @@
-"""From Python what `train`, `evaluate`, `compare` and `report` do: the same folders, and results as values."""
+"""From Python what `train`, `compare` and `report` do: the same folders, and results as values."""
 
 from evolution import Grid, RunSettings, compare, report, train
 

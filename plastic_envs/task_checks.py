@@ -8,6 +8,7 @@ from torch import Tensor
 
 from plastic_envs.checks import check_choice
 from plastic_envs.errors import UsageError
+from plastic_envs.external import ExternalTask
 from plastic_envs.task import Metric, Step, Task
 
 
@@ -33,10 +34,12 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     """A task's state and first observation (B, D), or (P, B, D) where individuals begin apart.
 
     Raises:
-        UsageError: `Task.reset` gives something else, or draws from torch's global generator.
+        UsageError: `Task.reset` gives something else, or draws from torch's global generator. Environments of Gymnasium
+            may do that: they are given seeds, by which they may seed it.
     """
     name = f"{type(task).__name__}.reset"
-    given = drawn(name, task.reset, batch_size, generator)
+    outside = isinstance(task, ExternalTask)
+    given = task.reset(batch_size, generator) if outside else drawn(name, task.reset, batch_size, generator)
     if not isinstance(given, tuple) or len(given) != 2:
         raise UsageError(f"{name} must return a state and the first observation, not {type(given).__name__}")
     wanted = (batch_size, task.observation_size)

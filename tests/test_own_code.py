@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 from torch import nn
 
 import agents
 from agents import Outer, Rule
-from evolution import Searcher, make_searcher, train
+from evolution import Searcher, evaluate, make_searcher, train
 from plastic_envs import Episode, Step, SupervisedTask, TaskEnv, layout, make_task
 from plastic_envs.errors import UsageError
 from plastic_envs.policies import play
@@ -207,6 +209,26 @@ def test_draws_from_the_global_generator_are_refused(base: Any, name: str) -> No
     ):
         agents.rollout(agent, task, 4, torch.Generator())
     assert agents.rollout(agent, task, 4, torch.default_generator).metric.isfinite().all()
+
+
+class SeedsTorch(CartPoleEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        torch.manual_seed((seed or 0) % 2**31)
+        return super().reset(seed=seed, options=options)
+
+
+def test_environments_of_gymnasium_may_seed_the_global_generator() -> None:
+    gymnasium.register("SeedsTorch-v0", entry_point=SeedsTorch, max_episode_steps=5)
+    try:
+        task = make_task("gym:SeedsTorch-v0")
+        assert agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator()).env_steps == 20
+    finally:
+        del gymnasium.registry["SeedsTorch-v0"]
+
+
+def test_what_is_no_agent_is_not_evaluated() -> None:
+    with pytest.raises(UsageError, match=r"^agent must be an agents.Agent, not a str: agents.load reads one"):
+        evaluate("runs/first", DelayedXor())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("changed", [{"metric_kind": "rewards"}, {"action_kind": "Discrete"}], ids=str)
