@@ -10,6 +10,7 @@ from agents.agent import Agent
 from agents.factory import make
 from agents.species import Species
 from plastic_envs.errors import UsageError
+from plastic_envs.reading import check_file, read_json
 from plastic_envs.registry import check_trusted
 
 FORMAT = 1
@@ -45,7 +46,9 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
     """
     folder = Path(folder)
     try:
-        settings = json.loads((folder / "agent.json").read_text())
+        if not (folder / "agent.json").exists():
+            raise UsageError(f"{folder}: there is no agent here (agent.json is missing)")
+        settings = read_json(folder / "agent.json")
         if settings["format"] != FORMAT:
             raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")
         config = dict(settings["agent"])
@@ -55,12 +58,11 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
                 check_trusted(folder / "agent.json", member[key], trust)
         made = [make(**member) for member in members]
         agent = made[0] if len(made) == 1 else Species(made)
-    except FileNotFoundError:
-        raise UsageError(f"{folder}: there is no agent here (agent.json is missing)") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{folder / 'agent.json'} is damaged: {type(error).__name__}: {error}") from None
+    check_file(folder / "agent.safetensors", blowup=2)
     try:
         weights = safetensors.torch.load_file(folder / "agent.safetensors")
         agent.load_state_dict(weights)

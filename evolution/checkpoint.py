@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from plastic_envs.errors import UsageError
+from plastic_envs.reading import read_bytes
 
 
 @contextlib.contextmanager
@@ -33,7 +34,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with writing(path):
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)  # in a folder that was sent, it may be a pipe or a link elsewhere
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -73,13 +75,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read, is damaged, or holds anything but tensors, numbers and strings.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    data = read_bytes(path, blowup=3)
     try:
         # torch does not look at the checksums of the records; zipfile does.
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise ValueError("its records are compressed")
             bad = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise UsageError(f"{path} is damaged: {error}") from error

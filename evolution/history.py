@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evolution.checkpoint import write_atomically, writing
 from plastic_envs.errors import UsageError
+from plastic_envs.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def read_rows(path: Path) -> list[HistoryRow]:
         UsageError: the file is missing or damaged.
     """
     try:
-        header, *rows = csv.reader(io.StringIO(_read_text(path)))
+        header, *rows = csv.reader(io.StringIO(read_text(path)))
         if tuple(header) != COLUMNS:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
         return [HistoryRow(int(row[0]), int(row[1]), *map(float, row[2:])) for row in rows]
@@ -72,15 +73,8 @@ def cut_rows(path: Path, rows: int) -> list[HistoryRow]:
         with writing(path):
             path.unlink(missing_ok=True)
         return []
-    whole = [line for line in _read_text(path).splitlines(keepends=True) if line.endswith("\n")]
+    whole = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
     if len(whole) < rows + 1:
         raise UsageError(f"{path} is damaged: it has fewer than the {rows} rows that the checkpoint counts")
     write_atomically(path, "".join(whole[: rows + 1]).encode())
     return read_rows(path)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error

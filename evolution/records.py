@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from evolution.history import HistoryRow
 from evolution.results import RunResult
-from evolution.run_folder import RunFolder, load_result, read_json
+from evolution.run_folder import RunFolder, load_result
 from evolution.settings import RunSettings
 from plastic_envs.errors import UsageError
 from plastic_envs.external import without_prefix
+from plastic_envs.reading import read_json
 from plastic_envs.registry import check_trusted
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task

@@ -15,12 +15,12 @@ from agents import Agent, rollout
 from evolution.checkpoint import write_atomically, writing
 from evolution.evaluation import reference_scores
 from evolution.locking import folder_lock
-from evolution.run_folder import read_json
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, mean_interval
 from evolution.tables import MISSING, aligned, format_interval, format_number
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
+from plastic_envs.reading import read_json
 from plastic_envs.registry import parse_spec
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task

@@ -21,6 +21,7 @@ from evolution.results import RunResult
 from evolution.settings import RunSettings
 from evolution.steps import StepLog
 from plastic_envs.errors import UsageError
+from plastic_envs.reading import read_json
 
 __all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_result", "load_run", "read_json", "versions"]
 
@@ -165,23 +166,6 @@ class RunFolder:
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         write_atomically(path, (json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UsageError: the file is missing or damaged.
-    """
-    try:
-        value = json.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"{path} is damaged: it holds no JSON object")
-    return value
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evolution.checkpoint import write_atomically, writing
 from plastic_envs.errors import UsageError
+from plastic_envs.reading import read_text
 
 
 class StepLog:
@@ -54,7 +55,7 @@ class StepLog:
             with writing(self.path):
                 self.path.unlink(missing_ok=True)
             return
-        lines = _read(self.path).splitlines(keepends=True)
+        lines = read_text(self.path).splitlines(keepends=True)
         if len(lines) < rows + 1:
             raise UsageError(f"{self.path} is damaged: it has fewer than the {rows} rows that the checkpoint counts")
         write_atomically(self.path, "".join(lines[: rows + 1]).encode())
@@ -68,14 +69,7 @@ def read_steps(path: Path) -> dict[str, list[float]]:
         UsageError: the file is missing or damaged.
     """
     try:
-        header, *rows = csv.reader(io.StringIO(_read(path)))
+        header, *rows = csv.reader(io.StringIO(read_text(path)))
         return {name: [float(row[place]) for row in rows] for place, name in enumerate(header)}
     except (ValueError, IndexError, csv.Error) as error:
         raise UsageError(f"{path} is damaged: {error}") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error

@@ -52,6 +52,11 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def in_gb(gigabytes: float) -> str:
+    """A size in words."""
+    return f"{gigabytes:,.0f} GB" if 10 <= gigabytes < 1e9 else f"{gigabytes:.2g} GB"
+
+
 def check_memory(what: str, gigabytes: float, advice: str) -> None:
     """Refuse what is larger than this machine's memory, before the system ends the process for it."""
     if gigabytes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9:

@@ -81,7 +81,7 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
     Raises:
         UsageError: it holds something else, or a claim that must not be overwritten or is not the one to be resumed.
     """
-    from evolution.run_folder import read_json
+    from plastic_envs.reading import read_json
 
     begun = folder / PARTS / "settings.json"
     finished = (folder / RESULTS[-1]).is_file()

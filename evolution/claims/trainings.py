@@ -15,9 +15,9 @@ from typing import Any
 import agents
 from agents import Agent
 from evolution.checkpoint import write_atomically, writing
-from evolution.run_folder import read_json
 from evolution.seeding import derive_seed
 from plastic_envs.errors import UsageError
+from plastic_envs.reading import read_json
 from plastic_envs.registry import own_code
 from plastic_envs.task import Task
 
