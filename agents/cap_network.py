@@ -15,7 +15,7 @@ from agents.percepts import Percepts
 from agents.rules import Rule
 from agents.rules.firing import FiringRule
 from plastic_envs.checks import check_memory
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import WrongTypeError
 
 BLOCK = 1 << 20
 """Numbers of one activity that queries are answered with at once, which bounds the memory."""
@@ -42,7 +42,7 @@ class CapNetwork(Agent):
     ) -> None:
         super().__init__(observation_size, output_size, rule=rule, seed=seed)
         if rule.needs and not isinstance(rule, FiringRule):
-            raise UsageError(f"CapNetwork learns by a subclass of agents.rules.firing.FiringRule, not {type(rule)}")
+            raise WrongTypeError(f"CapNetwork learns by a subclass of agents.rules.firing.FiringRule, not {type(rule)}")
         self.options, self.features = options, features
         self.batched = rule.batched
 

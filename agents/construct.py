@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, usage_error
 from plastic_envs.registry import construct
 
 
@@ -22,7 +22,7 @@ def construct_module(kind: str, name: str, make: Callable[..., Any], options: Ma
     except (TypeError, ValueError, LookupError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{kind} {name!r}: {' '.join(str(error).split())}") from error
+        raise usage_error(f"{kind} {name!r}: {' '.join(str(error).split())}", error) from error
     except AttributeError as error:
         if "before Module.__init__()" in str(error):
             raise UsageError(refusal) from None

@@ -13,7 +13,7 @@ from agents.networks import NETWORKS, networks_with
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
 from plastic_envs.checks import check_bool, check_int, did_you_mean
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownOptionError, UsageError
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_task
@@ -85,7 +85,7 @@ def make(
     if unknown := set(of_network) - set(known):
         names, first = [*sorted(taken - {"seed"}), *known], min(unknown)
         hint = did_you_mean(first, names)
-        raise UsageError(f"unknown option {first!r} of an agent: choose from {', '.join(names)}{hint}")
+        raise UnknownOptionError(f"unknown option {first!r} of an agent: choose from {', '.join(names)}{hint}", first)
     row = dict(RULES[rule_name].options)
     chosen = network_class.Options(**of_network)
     if (width := row.pop("width", None)) is not None:

@@ -11,7 +11,7 @@ from agents.agent import Agent, State
 from agents.closed_loop import Act, ClosedLoop
 from agents.normalisation import Moments
 from plastic_envs.checks import check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownNameError, UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task, Trace
 from plastic_envs.task_checks import check_task, reset_checked
@@ -261,7 +261,7 @@ def _population(agent: Agent, parameters: Mapping[str, Tensor]) -> int | None:
     """The leading dimension P of the given parameters, None if they are those of one individual."""
     own = dict(agent.named_parameters())
     if unknown := parameters.keys() - own.keys():
-        raise UsageError(f"the agent has no parameter {sorted(unknown)[0]!r}: choose from {', '.join(own)}")
+        raise UnknownNameError(f"the agent has no parameter {sorted(unknown)[0]!r}: choose from {', '.join(own)}")
     population = next((len(value) for name, value in parameters.items() if value.dim() > own[name].dim()), None)
     for name, value in parameters.items():
         shape = own[name].shape
@@ -283,7 +283,7 @@ def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:
                 f"the agent was made for {mine} {what} and {type(task).__name__} has {its}: they must agree"
             )
     if unknown := set(record) - set(agent.recordable()):
-        raise UsageError(f"cannot record {sorted(unknown)[0]!r}: choose from {', '.join(agent.recordable())}")
+        raise UnknownNameError(f"cannot record {sorted(unknown)[0]!r}: choose from {', '.join(agent.recordable())}")
 
 
 __all__ = ["Rollout", "rollout"]

@@ -9,7 +9,7 @@ import safetensors.torch
 from agents.agent import Agent
 from agents.factory import make
 from agents.species import Species
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import MissingFileError, OccupiedFolderError, UsageError
 from plastic_envs.reading import check_file, read_json
 from plastic_envs.registry import check_trusted
 
@@ -24,7 +24,7 @@ def save(agent: Agent, folder: str | Path) -> None:
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: an agent is saved into a folder")
+        raise OccupiedFolderError(f"{folder} is a file: an agent is saved into a folder")
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(
         {name: value.detach().contiguous() for name, value in agent.state_dict().items()}, folder / "agent.safetensors"
@@ -47,7 +47,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
     folder = Path(folder)
     try:
         if not (folder / "agent.json").exists():
-            raise UsageError(f"{folder}: there is no agent here (agent.json is missing)")
+            raise MissingFileError(f"{folder}: there is no agent here (agent.json is missing)")
         settings = read_json(folder / "agent.json")
         if settings["format"] != FORMAT:
             raise UsageError(f"{folder / 'agent.json'}: format {settings['format']!r}: this version reads {FORMAT}")

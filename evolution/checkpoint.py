@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import FileUsageError, UsageError
 from plastic_envs.reading import read_bytes
 
 
@@ -22,7 +22,11 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; what was written before is kept") from error
+        if isinstance(error, UsageError):
+            raise
+        raise FileUsageError(
+            f"cannot write {path}: {error.strerror or error}; what was written before is kept"
+        ) from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

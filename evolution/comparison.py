@@ -26,7 +26,7 @@ from evolution.training import train
 from evolution.verdicts import METHOD, headline, verdicts
 from evolution.workers import Report, run_isolated
 from plastic_envs.checks import check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import OccupiedFolderError, UsageError
 from plastic_envs.external import without_prefix
 from plastic_envs.registry import own_code
 
@@ -128,9 +128,11 @@ def check_new(folder: Path, resume: bool) -> None:
     """Refuse a folder that holds something else than this comparison, or its beginning without `resume`."""
     begun = (folder / INDEX).is_file()
     if begun and not resume:
-        raise UsageError(f"{folder} holds a comparison already: continue it with --resume, or name another folder")
+        raise OccupiedFolderError(
+            f"{folder} holds a comparison already: continue it with --resume, or name another folder"
+        )
     if not begun and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and holds no comparison: name another folder")
+        raise OccupiedFolderError(f"{folder} is not empty and holds no comparison: name another folder")
 
 
 class _Index:

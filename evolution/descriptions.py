@@ -23,7 +23,7 @@ from evolution.progress import counted
 from evolution.registry import SEARCHERS
 from evolution.searcher import Searcher
 from plastic_envs.data import DATA
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownNameError
 from plastic_envs.external import PREFIX, ExternalTask
 from plastic_envs.registry import Registry, load_object, parse_spec
 from plastic_envs.task import Task
@@ -77,7 +77,7 @@ def describe(name: str) -> str:
         return _own(name)
     found = [registry for registry in (*REGISTRIES.values(), CLAIMS) if name in registry]
     if not found:
-        raise UsageError(f"there is nothing called {name!r}: `plastic-envs list` shows all names")
+        raise UnknownNameError(f"there is nothing called {name!r}: `plastic-envs list` shows all names")
     return "\n\n".join(_entry(one.kind, name, one[name].summary, one.load(name), one[name].options) for one in found)
 
 

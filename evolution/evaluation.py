@@ -11,7 +11,7 @@ from agents import Agent, rollout
 from evolution.seeding import make_generator
 from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import WrongTypeError
 from plastic_envs.policies import policy_scores
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task
@@ -75,7 +75,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
             not fit.
     """
     if not isinstance(agent, Agent):
-        raise UsageError(
+        raise WrongTypeError(
             f"agent must be an agents.Agent, not a {type(agent).__name__}: agents.load reads one from a folder"
         )
     check_int("episodes", episodes, low=1)

@@ -17,7 +17,7 @@ from evolution.evotorch_problem import (
 from evolution.generation import told_of_generation, told_of_rule
 from evolution.searcher import Diverged, Searcher, check_options, with_parameters
 from plastic_envs.checks import check_choice, check_float, check_int, check_memory
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.registry import load_object
 from plastic_envs.task import Task
 
@@ -106,7 +106,7 @@ class EvoTorchSearcher(Searcher):
             warnings.filterwarnings("ignore", "To copy construct from a tensor")  # inside CMAES
             self.algorithm = make(self.problem, **options)
         if not isinstance(self.algorithm, SearchAlgorithm):
-            raise UsageError(
+            raise WrongTypeError(
                 f"searcher {name!r} gave a {type(self.algorithm).__name__}, not an EvoTorch SearchAlgorithm"
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evolution.checkpoint import writing
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import OccupiedFolderError, UsageError
 
 if sys.platform != "win32":
     import fcntl
@@ -21,7 +21,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         UsageError: it is a file, cannot be made, or another process holds it.
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, not a folder")
+        raise OccupiedFolderError(f"{folder} is a file, not a folder")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":  # has no such locks: there nothing is locked

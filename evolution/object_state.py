@@ -17,7 +17,7 @@ from evotorch.optimizers import ClipUpParameterGroup, TorchOptimizer
 from evotorch.tools.hook import Hook
 from torch import Generator, Tensor
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import WrongTypeError
 
 _PLAIN = (bool, int, float, str, types.NoneType)
 _CODE = (type, types.FunctionType, types.MethodType, types.BuiltinFunctionType, partial)
@@ -64,7 +64,7 @@ class _Walk:
     def fields(self, value: Any, where: str) -> dict[str, Any]:
         """Attributes of an object that are state, or may become it."""
         if type(value).__module__.partition(".")[0] not in self.packages:
-            raise UsageError(f"{where} is of type {type(value).__name__}, which a checkpoint cannot hold")
+            raise WrongTypeError(f"{where} is of type {type(value).__name__}, which a checkpoint cannot hold")
         if id(value) in self.seen:
             return {}  # a reference back
         self.seen.add(id(value))

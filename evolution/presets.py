@@ -6,7 +6,7 @@ from evolution.grid import Grid
 from evolution.progress import counted
 from evolution.settings import describe_network
 from plastic_envs.checks import did_you_mean
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownNameError
 
 _RULES = ("hebbian", "gradient", "none")
 _HEADLINE = "CueReward,n_cues=2,n_stimulus=4,n_show=3,n_query=3,loss_steps=query"
@@ -114,7 +114,9 @@ def preset(name: str) -> tuple[Grid, ...]:
         UsageError: there is none of this name.
     """
     if name not in PRESETS:
-        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}")
+        raise UnknownNameError(
+            f"unknown preset {name!r}: choose from {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}"
+        )
     return PRESETS[name]
 
 

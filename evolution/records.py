@@ -9,7 +9,7 @@ from evolution.history import HistoryRow
 from evolution.results import RunResult
 from evolution.run_folder import RunFolder, load_result
 from evolution.settings import RunSettings
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import MissingFileError, UsageError
 from plastic_envs.external import without_prefix
 from plastic_envs.reading import read_json
 from plastic_envs.registry import check_trusted
@@ -74,7 +74,7 @@ def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
     is_comparison = (folder / INDEX).is_file()
     path = folder / (INDEX if is_comparison else "config.json")
     if not path.is_file():
-        raise UsageError(f"{folder}: there is neither a comparison ({INDEX}) nor a run (config.json) here")
+        raise MissingFileError(f"{folder}: there is neither a comparison ({INDEX}) nor a run (config.json) here")
     head = read_json(path)
     if head.get("format") != FORMAT:
         raise UsageError(f"{path}: format {head.get('format')!r} is unknown: this version reads {FORMAT}")

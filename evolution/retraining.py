@@ -19,7 +19,7 @@ from evolution.seeding import make_generator
 from evolution.statistics import Interval, mean_interval
 from evolution.tables import MISSING, aligned, format_interval, format_number
 from plastic_envs.checks import check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import OccupiedFolderError, UnknownNameError, UsageError
 from plastic_envs.reading import read_json
 from plastic_envs.registry import parse_spec
 from plastic_envs.task import Task
@@ -115,7 +115,7 @@ def _agent(rule: str | Path, task: Task, trust: Collection[str]) -> Agent:
         return agents.load(rule, trust=trust)
     if parse_spec(str(rule))[0] in agents.RULES or ":" in str(rule):
         return agents.make_for(task, rule=str(rule))
-    raise UsageError(f"{rule} is neither a folder with an agent nor a rule (see plastic-envs list)")
+    raise UnknownNameError(f"{rule} is neither a folder with an agent nor a rule (see plastic-envs list)")
 
 
 def _names(found: Mapping[str, Agent]) -> dict[str, str]:
@@ -145,10 +145,12 @@ def _read(folder: Path, settings: dict[str, Any], resume: bool) -> dict[tuple[st
     path = folder / INDEX
     if not path.is_file():
         if any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty and holds no transfer: name another folder")
+            raise OccupiedFolderError(f"{folder} is not empty and holds no transfer: name another folder")
         return {}
     if not resume:
-        raise UsageError(f"{folder} holds a transfer already: continue it with --resume, or name another folder")
+        raise OccupiedFolderError(
+            f"{folder} holds a transfer already: continue it with --resume, or name another folder"
+        )
     try:
         head = read_json(path)
         begun = {name: head[name] for name in settings}

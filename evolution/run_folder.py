@@ -20,7 +20,7 @@ from evolution.history import HistoryRow, append_row, cut_rows, read_rows
 from evolution.results import RunResult
 from evolution.settings import RunSettings
 from evolution.steps import StepLog
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import MissingFileError, OccupiedFolderError, UsageError
 from plastic_envs.reading import read_json
 
 __all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_result", "load_run", "read_json", "versions"]
@@ -58,12 +58,14 @@ class RunFolder:
         # A run killed in its first moment leaves at most a half-written config.json.tmp.
         occupied = any(item.name != "config.json.tmp" for item in self.path.iterdir())
         if occupied and not self.config.exists():
-            raise UsageError(f"{self.path} is not empty and not a run folder (no config.json): choose another folder")
+            raise OccupiedFolderError(
+                f"{self.path} is not empty and not a run folder (no config.json): choose another folder"
+            )
         if occupied and resume:
             self.check_settings(settings)
             return
         if occupied and not overwrite:
-            raise UsageError(
+            raise OccupiedFolderError(
                 f"{self.path} already holds a run: go on with --resume (resume=True), or replace it with --overwrite "
                 "(overwrite=True)"
             )
@@ -217,7 +219,7 @@ def load_run(path: str | Path, *, trust: Collection[str] = ()) -> LoadedRun:
     """
     folder = RunFolder(Path(path))
     if not folder.config.exists():
-        raise UsageError(f"{path} is not a run folder: it has no config.json")
+        raise MissingFileError(f"{path} is not a run folder: it has no config.json")
     return LoadedRun(
         folder.read_settings(), agents.load(path, trust=trust), folder.read_history(), folder.read_result()
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evolution.lives import Lives, live
 from evolution.sb3_policy import AgentPolicy  # before anything of Stable-Baselines3: it says if that is missing
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import WrongTypeError
 from plastic_envs.task import Task
 
 # isort: split
@@ -99,7 +99,9 @@ class WholeEpisodes(OnPolicyAlgorithm):
         assert self.env is not None
         task = self.env.get_attr("task")[0] if self.env.has_attr("task") else None
         if not isinstance(task, Task):
-            raise UsageError(f"{type(self).__name__} needs environments of a task, as SB3VecEnv makes of TaskVectorEnv")
+            raise WrongTypeError(
+                f"{type(self).__name__} needs environments of a task, as SB3VecEnv makes of TaskVectorEnv"
+            )
         return task
 
     def _setup_model(self) -> None:

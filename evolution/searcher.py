@@ -14,7 +14,7 @@ import torch
 from agents import Agent
 from agents.normalisation import Moments
 from plastic_envs.checks import did_you_mean
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError, usage_error
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_task
@@ -177,7 +177,8 @@ def make_searcher(
     options = {**SEARCHERS[name].options, **given}
     target = SEARCHERS.load(name)
     if "algorithm" in given and "algorithm" in SEARCHERS[name].options:
-        raise UsageError(f"searcher {name!r} has no option 'algorithm': name another as evotorch.algorithms:Name")
+        sentence = f"searcher {name!r} has no option 'algorithm': name another as evotorch.algorithms:Name"
+        raise UnknownOptionError(sentence, "algorithm")
     if not (isinstance(target, type) and issubclass(target, Searcher)):
         options["algorithm"] = target
         target = _adapter_for(name, target)
@@ -187,10 +188,10 @@ def make_searcher(
     except (TypeError, ValueError, LookupError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"searcher {format_spec(name, given)!r}: {' '.join(str(error).split())}") from error
+        raise usage_error(f"searcher {format_spec(name, given)!r}: {' '.join(str(error).split())}", error) from error
     assert isinstance(made, Searcher)
     if not hasattr(made, "ledger"):
-        raise UsageError(f"searcher {name!r}: its __init__ must call super().__init__(task, agent, **common)")
+        raise WrongTypeError(f"searcher {name!r}: its __init__ must call super().__init__(task, agent, **common)")
     return made
 
 
@@ -201,7 +202,7 @@ def _adapter_for(name: str, target: object) -> type[Searcher]:
 
         if is_algorithm(target):
             return EvoTorchSearcher
-    raise UsageError(f"searcher {name!r} is neither an evolution.Searcher nor an EvoTorch SearchAlgorithm")
+    raise WrongTypeError(f"searcher {name!r} is neither an evolution.Searcher nor an EvoTorch SearchAlgorithm")
 
 
 def check_options(name: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -215,7 +216,8 @@ def check_options(name: str, function: Callable[..., Any], options: dict[str, An
     for key in options:
         if key not in known:
             hint = did_you_mean(key, known)
-            raise UsageError(f"searcher {name!r} has no option {key!r}: choose from {', '.join(known)}{hint}")
+            sentence = f"searcher {name!r} has no option {key!r}: choose from {', '.join(known)}{hint}"
+            raise UnknownOptionError(sentence, key)
 
 
 def with_parameters(agent: Agent, values: dict[str, torch.Tensor]) -> Agent:

@@ -10,7 +10,7 @@ import agents
 from agents import Agent
 from evolution.progress import counted
 from plastic_envs.checks import check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownOptionError, WrongTypeError
 from plastic_envs.task import Task
 
 NETWORK = ("network", "cell", "hidden")
@@ -58,7 +58,7 @@ class RunSettings:
         for name in ("task", "rule", "searcher", "network", "cell"):
             value = getattr(self, name)
             if (value is not None or name not in NETWORK) and (not isinstance(value, str) or not value):
-                raise UsageError(f"{name} must be a name, not {value!r}")
+                raise WrongTypeError(f"{name} must be a name, not {value!r}")
         if self.hidden is not None:
             check_int("hidden", self.hidden, low=1)
         for name in ("budget", "eval_episodes", "evals", "threads"):
@@ -66,11 +66,11 @@ class RunSettings:
         check_int("seed", self.seed, low=0)
         searched: Any = self.searched
         if not (isinstance(searched, list | tuple) and all(isinstance(pattern, str) for pattern in searched)):
-            raise UsageError(f"searched must be a list of name patterns, not {searched!r}")
+            raise WrongTypeError(f"searched must be a list of name patterns, not {searched!r}")
         object.__setattr__(self, "searched", tuple(searched))
         options: Any = self.agent_options
         if not isinstance(options, Mapping):
-            raise UsageError(f"agent_options must be a mapping of names to values, not {options!r}")
+            raise WrongTypeError(f"agent_options must be a mapping of names to values, not {options!r}")
 
     @property
     def network_settings(self) -> dict[str, Any]:
@@ -95,9 +95,10 @@ class RunSettings:
         """
         known = {item.name for item in dataclasses.fields(cls)}
         if unknown := values.keys() - known:
-            raise UsageError(f"unknown setting {sorted(unknown)[0]!r}: choose from {', '.join(sorted(known))}")
+            first = min(unknown)
+            raise UnknownOptionError(f"unknown setting {first!r}: choose from {', '.join(sorted(known))}", first)
         if "task" not in values:
-            raise UsageError("the setting 'task' is missing")
+            raise WrongTypeError("the setting 'task' is missing")
         return cls(**values)
 
     def difference(self, other: "RunSettings") -> str | None:

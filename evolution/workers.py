@@ -116,9 +116,9 @@ def _work(connection: Connection, function: Job) -> None:
 
 def sentence(error: BaseException) -> str:
     """An exception in one line: the words alone of a UsageError, with the type's name otherwise."""
-    text = " ".join(str(error).split())
     if isinstance(error, UsageError):
-        return text
+        return " ".join(error.sentence.split())
+    text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

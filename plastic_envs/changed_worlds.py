@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.classic_control import CartPoleEnv
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError
 
 PREFIX = "set_"
 """What an option's name begins with if the rest is an attribute of the environment."""
@@ -41,9 +41,11 @@ def change_world(environment: gymnasium.Env[Any, Any], attributes: Mapping[str, 
     for key, value in attributes.items():
         if key in derived or key not in numbers:
             allowed = ", ".join(key for key in numbers if key not in derived) or "none"
-            raise UsageError(f"there is no number {key!r} that {PREFIX}{key} could change: choose from {allowed}")
+            sentence = f"there is no number {key!r} that {PREFIX}{key} could change: choose from {allowed}"
+            raise UnknownOptionError(sentence, f"{PREFIX}{key}")
         if not (_is_number(value) and math.isfinite(value)):
-            raise UsageError(f"{PREFIX}{key} must be a finite number, not {value!r}")
+            kind = UsageError if _is_number(value) else WrongTypeError
+            raise kind(f"{PREFIX}{key} must be a finite number, not {value!r}")
         setattr(world, key, value)
     for key, compute in derived.items():
         setattr(world, key, compute(world))

@@ -6,27 +6,27 @@ import os
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 
 Choice = TypeVar("Choice", bound=str)
 
 
 def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
     """An integer from `low` up to `high`, both included."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        allowed = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
+    allowed = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise WrongTypeError(f"{name} must be {allowed}, not {value!r}")
+    if value < low or (high is not None and value > high):
         raise UsageError(f"{name} must be {allowed}, not {value!r}")
     return value
 
 
 def check_float(name: str, value: Any, low: float, high: float = math.inf) -> float:
     """A finite number from `low` up to `high`, both included."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not (math.isfinite(value) and low <= value <= high)
-    ):
-        allowed = f"a finite number of at least {low}" if high == math.inf else f"a number from {low} to {high}"
+    allowed = f"a finite number of at least {low}" if high == math.inf else f"a number from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise WrongTypeError(f"{name} must be {allowed}, not {value!r}")
+    if not (math.isfinite(value) and low <= value <= high):
         raise UsageError(f"{name} must be {allowed}, not {value!r}")
     return float(value)
 
@@ -34,7 +34,7 @@ def check_float(name: str, value: Any, low: float, high: float = math.inf) -> fl
 def check_bool(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise UsageError(f"{name} must be true or false, not {value!r}")
+        raise WrongTypeError(f"{name} must be true or false, not {value!r}")
     return value
 
 

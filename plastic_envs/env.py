@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from plastic_envs.checks import check_choice, check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError, usage_error
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
@@ -114,9 +114,10 @@ def resolve_task(task: Task | str, options: dict[str, Any]) -> Task:
     if isinstance(task, str):
         return make_task(task, **options)
     if not isinstance(task, Task):
-        raise UsageError(f"task must be a Task or the name of one, not {task!r}")
+        raise WrongTypeError(f"task must be a Task or the name of one, not {task!r}")
     if options:
-        raise UsageError(f"{', '.join(options)}: a task that is made already takes no options")
+        sentence = f"{', '.join(options)}: a task that is made already takes no options"
+        raise UnknownOptionError(sentence, next(iter(options)))
     return task
 
 
@@ -130,11 +131,11 @@ def to_actions(task: Task, actions: ArrayLike, shape: tuple[int, ...]) -> Tensor
     try:
         array = np.array(actions)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors that require a gradient
-        raise UsageError(f"actions must be an array of the shape {shape}: {error}") from None
+        raise usage_error(f"actions must be an array of the shape {shape}: {error}", error) from None
     if array.shape != shape:
         raise UsageError(f"actions must have the shape {shape}, not {array.shape}")
     if array.dtype.kind not in ("iu" if discrete else "iuf"):
-        raise UsageError(f"actions must be {'integers' if discrete else 'numbers'}, not {array.dtype}")
+        raise WrongTypeError(f"actions must be {'integers' if discrete else 'numbers'}, not {array.dtype}")
     if discrete and not 0 <= array.min() <= array.max() < task.output_size:
         raise UsageError(f"actions must be integers from 0 to {task.output_size - 1}, not {array.tolist()}")
     return torch.from_numpy(array.astype(np.int64 if discrete else np.float32, copy=False))

@@ -14,7 +14,7 @@ from torch import Tensor
 from plastic_envs.changed_worlds import PREFIX as ATTRIBUTE
 from plastic_envs.changed_worlds import change_world
 from plastic_envs.checks import check_bool, check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, usage_error
 from plastic_envs.registry import find_in_working_directory
 from plastic_envs.task import Metric, Step, Task, layout
 
@@ -91,7 +91,7 @@ class ExternalTask(Task):
         try:
             environment = self._environments.take(1)[0]
         except (gymnasium.error.Error, ImportError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"task {self.name!r}: {' '.join(str(error).split())}") from None
+            raise usage_error(f"task {self.name!r}: {' '.join(str(error).split())}", error) from None
         registered = environment.spec and environment.spec.max_episode_steps
         if not registered:
             raise UsageError(f"task {self.name!r} has no limit of its own: say max_episode_steps=…")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from plastic_envs.checks import check_choice
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.task import Metric, Policy, Slice, Step, Task, replace_rows
 from plastic_envs.world_task import WorldTask
 
@@ -41,7 +41,7 @@ class OneAgent(Task):
 
         found = make_task(world) if isinstance(world, str) else world
         if not isinstance(found, WorldTask):
-            raise UsageError(f"world={world!r} is no world of many agents")
+            raise WrongTypeError(f"world={world!r} is no world of many agents")
         if isinstance(others, str):
             check_choice("others", others, found.policies)
         self.world, self._n = found, found.agents_per_world

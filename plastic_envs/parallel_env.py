@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plastic_envs.checks import check_int
 from plastic_envs.env import RENDER_FPS, make_renderer, make_window, resolve_task, to_actions, with_render_modes
-from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.errors import MissingExtraError, UnknownNameError, WrongTypeError
 from plastic_envs.world_task import WorldTask
 
 try:
@@ -54,7 +54,7 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
     def __init__(self, task: WorldTask | str, *, render_mode: str | None = None, **options: Any) -> None:
         found = resolve_task(task, options)
         if not isinstance(found, WorldTask):
-            raise UsageError(f"task {task!r} is no world of many agents: TaskEnv is for tasks of one agent")
+            raise WrongTypeError(f"task {task!r} is no world of many agents: TaskEnv is for tasks of one agent")
         self.task = found
         self.metadata = {**with_render_modes(type(self).metadata, found), "name": f"{type(found).__name__.lower()}_v0"}
         self.possible_agents = [f"agent_{number}" for number in range(found.agents_per_world)]
@@ -99,7 +99,7 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
         if not self.agents:
             raise ResetNeeded("the world has ended or never began: call reset() before step()")
         if missing := [agent for agent in self.agents if agent not in actions]:
-            raise UsageError(f"actions must name what every agent does: {missing[0]} is missing")
+            raise UnknownNameError(f"actions must name what every agent does: {missing[0]} is missing")
         given = [actions[agent] for agent in self.agents]
         tensor = to_actions(self.task, given, (len(given), *self.task.action_shape))
         step = self.task.step(self._state, tensor)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.task import Policy, Task, Trace
 
 
@@ -31,7 +31,7 @@ def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator
 def _acted(task: Task, given: Any, batch_size: int) -> tuple[Tensor, Any]:
     """What a policy gave, if it is actions and a memory: it may be a user's own."""
     if not (isinstance(given, tuple) and len(given) == 2):
-        raise UsageError(f"a policy must return actions and a memory, not {type(given).__name__}")
+        raise WrongTypeError(f"a policy must return actions and a memory, not {type(given).__name__}")
     action, wanted = given[0], (batch_size, *task.action_shape)
     if not isinstance(action, Tensor) or action.shape != wanted:
         found = tuple(action.shape) if isinstance(action, Tensor) else type(action).__name__

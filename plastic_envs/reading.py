@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from plastic_envs.checks import check_memory, in_gb
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import FileUsageError, UsageError, usage_error
 
 JSON_BYTES = 2**25
 """The largest JSON file that is read; in memory, lists of nothing take twenty times as much."""
@@ -27,11 +27,11 @@ def check_file(path: Path, limit: int | None = None, *, blowup: float = 1.0) -> 
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:  # the latter of a name with a null character
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise usage_error(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", error) from error
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise UsageError(f"cannot read {path}: it is {kind}, not a file")
+        raise FileUsageError(f"cannot read {path}: it is {kind}, not a file")
     size = status.st_size / 1e9
     if limit is not None and status.st_size > limit:
         raise UsageError(f"cannot read {path}: it has {in_gb(size)}, and at most {in_gb(limit / 1e9)} are read")
@@ -45,7 +45,7 @@ def read_bytes(path: Path, limit: int | None = None, *, blowup: float = 1.0) -> 
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise usage_error(f"cannot read {path}: {error.strerror or error}", error) from error
 
 
 def read_text(path: Path, limit: int | None = None, *, blowup: float = 12.0) -> str:

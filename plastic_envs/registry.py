@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plastic_envs.checks import did_you_mean
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import NotImportableError, UnknownNameError, UsageError, WrongTypeError, usage_error
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Registry(Mapping[str, Row]):
 
     def __getitem__(self, name: str) -> Row:
         if not isinstance(name, str):
-            raise UsageError(f"{self.kind} must be a name, not {name!r}")
+            raise WrongTypeError(f"{self.kind} must be a name, not {name!r}")
         if name in self._rows:
             return self._rows[name]
         if ":" in name:
             return Row(name, "from the user's code")
-        raise UsageError(
+        raise UnknownNameError(
             f"unknown {self.kind} {name!r}: choose from {', '.join(self._rows)}, or name your own as module:Name"
             f"{did_you_mean(name, self._rows)}"
         )
@@ -70,7 +70,9 @@ class Registry(Mapping[str, Row]):
         """
         found = self.load(name)
         if not (inspect.isclass(found) and issubclass(found, base)):
-            raise UsageError(f"{self.kind} {name!r}: {found!r} is not a subclass of {base.__module__}.{base.__name__}")
+            raise WrongTypeError(
+                f"{self.kind} {name!r}: {found!r} is not a subclass of {base.__module__}.{base.__name__}"
+            )
         return found
 
 
@@ -84,10 +86,12 @@ def load_object(target: str, kind: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise UsageError(f"{kind} {target!r}: there is no module {module_name!r} on the Python path") from None
+            raise NotImportableError(
+                f"{kind} {target!r}: there is no module {module_name!r} on the Python path"
+            ) from None
         raise
     if not hasattr(module, attribute):
-        raise UsageError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}")
+        raise NotImportableError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}")
     return getattr(module, attribute)
 
 
@@ -106,9 +110,9 @@ def construct(kind: str, name: str, make: Callable[..., Any], options: Mapping[s
     try:
         inspect.signature(make).bind(**options)
     except (TypeError, ValueError) as error:  # ValueError: a builtin that tells no signature
-        raise UsageError(f"{kind} {name!r}: {error}") from None
+        raise usage_error(f"{kind} {name!r}: {error}", error) from None
     if inspect.isabstract(make):
-        raise UsageError(f"{kind} {name!r} is abstract: name a class that defines all its methods")
+        raise WrongTypeError(f"{kind} {name!r} is abstract: name a class that defines all its methods")
     return make(**options)
 
 
@@ -147,7 +151,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         UsageError: it is not of this form.
     """
     if not isinstance(text, str):
-        raise UsageError(f"a name with options is written 'name,key=value', not {text!r}")
+        raise WrongTypeError(f"a name with options is written 'name,key=value', not {text!r}")
     name, *pairs = _split(text)
     options: dict[str, Any] = {}
     for pair in pairs:

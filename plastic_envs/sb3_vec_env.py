@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.errors import MissingExtraError, UsageError, WrongTypeError
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -35,7 +35,7 @@ class SB3VecEnv(VecEnv):
 
     def __init__(self, envs: "gymnasium.vector.VectorEnv[Any, Any, Any]") -> None:
         if not isinstance(envs, gymnasium.vector.VectorEnv):
-            raise UsageError(f"envs must be a Gymnasium vector environment, not {envs!r}")
+            raise WrongTypeError(f"envs must be a Gymnasium vector environment, not {envs!r}")
         if envs.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
             raise UsageError(
                 f"Stable-Baselines3 begins an episode in the step that ends one: make {type(envs).__name__} with "

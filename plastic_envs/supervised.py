@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.schedule import at_time, replace_time
 from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
 from plastic_envs.task_checks import drawn
@@ -153,7 +153,7 @@ def check_episode(task: SupervisedTask, episode: object, batch_size: int) -> Non
     """Refuse what is not a batch of this task's episodes: a user's `sample` may return anything."""
     what = f"{type(task).__name__}.sample"
     if not isinstance(episode, Episode):
-        raise UsageError(f"{what} must return a plastic_envs.Episode, not a {type(episode).__name__}")
+        raise WrongTypeError(f"{what} must return a plastic_envs.Episode, not a {type(episode).__name__}")
     steps, discrete = (task.horizon, batch_size), task.action_kind == "discrete"
     wanted = {
         "inputs": ((*steps, task.observation_size), torch.float32),
@@ -164,7 +164,7 @@ def check_episode(task: SupervisedTask, episode: object, batch_size: int) -> Non
     for name, (shape, dtype) in wanted.items():
         part = getattr(episode, name)
         if not isinstance(part, Tensor):
-            raise UsageError(f"{what}: {name} must be a tensor, not a {type(part).__name__}")
+            raise WrongTypeError(f"{what}: {name} must be a tensor, not a {type(part).__name__}")
         if part.shape != shape or part.dtype != dtype:
             raise UsageError(f"{what}: {name} must be {dtype} {shape}, not {part.dtype} {tuple(part.shape)}")
         if dtype == torch.bool and not part.any(0).all():

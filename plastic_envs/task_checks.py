@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from plastic_envs.checks import check_choice
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.external import ExternalTask
 from plastic_envs.task import Metric, Step, Task
 
@@ -19,14 +19,16 @@ def check_task(task: object) -> Task:
         UsageError: it is something else, such as a task's name, or lacks what every task sets.
     """
     if not isinstance(task, Task):
-        raise UsageError(f"task must be a plastic_envs.Task, not {task!r}: make_task makes one from its name")
+        raise WrongTypeError(f"task must be a plastic_envs.Task, not {task!r}: make_task makes one from its name")
     needed = ("horizon", "slices", "output_size", "action_kind", "metric_kind")
     if missing := [name for name in needed if not hasattr(task, name)]:
         raise UsageError(f"{type(task).__name__} must set {', '.join(missing)} in __init__: see plastic_envs.Task")
     for name, allowed in (("action_kind", ("box", "discrete")), ("metric_kind", get_args(Metric))):
         check_choice(f"{type(task).__name__}.{name}", getattr(task, name), allowed)
     if not isinstance(task.policies, Mapping):
-        raise UsageError(f"{type(task).__name__}.policies must be a dict from names to policies, not {task.policies!r}")
+        raise WrongTypeError(
+            f"{type(task).__name__}.policies must be a dict from names to policies, not {task.policies!r}"
+        )
     return task
 
 
@@ -41,7 +43,7 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     outside = isinstance(task, ExternalTask)
     given = task.reset(batch_size, generator) if outside else drawn(name, task.reset, batch_size, generator)
     if not isinstance(given, tuple) or len(given) != 2:
-        raise UsageError(f"{name} must return a state and the first observation, not {type(given).__name__}")
+        raise WrongTypeError(f"{name} must return a state and the first observation, not {type(given).__name__}")
     wanted = (batch_size, task.observation_size)
     found = tuple(given[1].shape) if isinstance(given[1], Tensor) else type(given[1]).__name__
     if found[-2:] != wanted:
@@ -75,7 +77,7 @@ def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
     """
     name = f"{type(task).__name__}.step"
     if not isinstance(step, Step):
-        raise UsageError(f"{name} must return a plastic_envs.Step, not {type(step).__name__}")
+        raise WrongTypeError(f"{name} must return a plastic_envs.Step, not {type(step).__name__}")
     for part in ("observation", "reward", "terminated", "metric", "metric_mask"):
         tail = (task.observation_size,) if part == "observation" else ()
         allowed = {
@@ -87,4 +89,4 @@ def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UsageError(f"{name} must give {part} as a tensor {(*batch_shape, *tail)}, not {found}")
         if part in ("terminated", "metric_mask") and value.dtype != torch.bool:
-            raise UsageError(f"{name} must give {part} as torch.bool, not {value.dtype}")
+            raise WrongTypeError(f"{name} must give {part} as torch.bool, not {value.dtype}")

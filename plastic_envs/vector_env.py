@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from plastic_envs.checks import check_choice, check_int
 from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions, with_render_modes
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.task import Task
 
 Floats = NDArray[np.float32]
@@ -109,7 +109,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
 
     def _reset_mask(self, options: dict[str, Any]) -> Bools:
         if not isinstance(options, dict):
-            raise UsageError(f"options must be a dict, such as {{'reset_mask': mask}}, not {options!r}")
+            raise WrongTypeError(f"options must be a dict, such as {{'reset_mask': mask}}, not {options!r}")
         mask = options.get("reset_mask", np.ones(self.num_envs, np.bool_))
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
             raise UsageError(f"options['reset_mask'] must be a NumPy array of {self.num_envs} booleans, not {mask!r}")

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UsageError, WrongTypeError
 
 Signal = Literal["pre", "post", "error", "pre_error", "weight", "fast", "code"]
 
@@ -170,7 +170,7 @@ def check_bound(rule: Rule) -> None:
     if bound is None:
         return
     if not isinstance(bound, Bound) or bound.kind not in ("hard", "soft") or not bound.limit >= 0:
-        raise UsageError(
+        raise WrongTypeError(
             f"the bound of rule {type(rule).__name__} must be None or Bound('hard' or 'soft', limit of at least 0), "
             f"not {bound!r}"
         )
@@ -200,4 +200,4 @@ def check_change(rule: Rule, change: object, signals: Signals) -> None:
     if what:
         allowed = f"Outer of factors (..., {n}) and (..., {m})"
         allowed += "" if only_pairs else f" or a matrix (..., {n}, {m})"
-        raise UsageError(f"the change of rule {type(rule).__name__} must be {allowed}, not {what}")
+        raise WrongTypeError(f"the change of rule {type(rule).__name__} must be {allowed}, not {what}")

@@ -10,7 +10,7 @@ from typing import Any
 from evolution.checkpoint import write_atomically, writing
 from evolution.claims.finding import ClaimSettings, Finding
 from evolution.locking import folder_lock
-from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.errors import MissingExtraError, OccupiedFolderError, UsageError, WrongTypeError
 
 FORMAT = 1
 PARTS = "parts"
@@ -53,7 +53,7 @@ def claim(
     settings = ClaimSettings(full, seed, jobs, folder / PARTS)
     run = CLAIMS.load(number)
     if isinstance(run, type) or not callable(run):
-        raise UsageError(f"claim {number!r} is no function from evolution.ClaimSettings to evolution.Finding")
+        raise WrongTypeError(f"claim {number!r} is no function from evolution.ClaimSettings to evolution.Finding")
     _check_matplotlib()
     with folder_lock(folder):
         _prepare(folder, {"number": number, "full": full, "seed": seed}, resume=resume, overwrite=overwrite)
@@ -62,7 +62,7 @@ def claim(
         try:
             finding = run(settings)
             if not isinstance(finding, Finding):
-                raise UsageError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
+                raise WrongTypeError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
             write(folder, number, settings, finding)
         finally:
             torch.set_num_threads(threads)
@@ -95,11 +95,11 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
         if not overwrite:
             what = "already holds a claim" if finished else "holds a claim that was broken off"
             go_on = "" if finished else "go on with --resume (resume=True), "
-            raise UsageError(
+            raise OccupiedFolderError(
                 f"{folder} {what}: {go_on}replace it with --overwrite (overwrite=True), or name another folder"
             )
     elif any(item.name != PARTS for item in folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
+        raise OccupiedFolderError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
     with writing(folder):
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         (folder / PARTS).mkdir()

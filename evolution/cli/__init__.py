@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, UsageError):
             raise
-        print(f"plastic-envs: error: {error}", file=sys.stderr)
+        print(f"plastic-envs: error: {error.sentence}", file=sys.stderr)
         return 2
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from plastic_envs.data.folder import load as load_folder
 from plastic_envs.data.labelled import SPLITS, LabelledData, Split
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownOptionError, WrongTypeError
 from plastic_envs.registry import Registry, Row, construct
 
 __all__ = ["DATA", "SPLITS", "LabelledData", "Split", "load_data"]
@@ -79,7 +79,8 @@ def load_data(source: Any, **options: Any) -> LabelledData:
     if callable(given):
         given = construct("source", str(source), given, options)
     elif options:
-        raise UsageError(f"{next(iter(options))} is for sources by name or function, not for data that are given")
+        first = next(iter(options))
+        raise UnknownOptionError(f"{first} is for sources by name or function, not for data that are given", first)
     if isinstance(given, LabelledData):
         return given
     if isinstance(given, tuple) and len(given) == 2:
@@ -89,6 +90,6 @@ def load_data(source: Any, **options: Any) -> LabelledData:
     for name in ("features", "images"):
         if hasattr(given, name) and hasattr(given, "labels"):
             return LabelledData(getattr(given, name), given.labels)
-    raise UsageError(
+    raise WrongTypeError(
         f"source {source!r} gives a {type(given).__name__}, not images (N, H, W), or features (N, D), and labels (N,)"
     )

@@ -5,7 +5,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.errors import FileUsageError, MissingExtraError, MissingFileError
 
 FOLDER_VARIABLE = "PLASTIC_ENVS_DATA"
 
@@ -27,7 +27,7 @@ def named_folder(folder: str | Path | None) -> Path | None:
     """
     given = folder or os.environ.get(FOLDER_VARIABLE)
     if given and not Path(given).is_dir():
-        raise UsageError(f"{'folder' if folder else FOLDER_VARIABLE} must be a folder, not {str(given)!r}")
+        raise FileUsageError(f"{'folder' if folder else FOLDER_VARIABLE} must be a folder, not {str(given)!r}")
     return Path(given).resolve() if given else None
 
 
@@ -57,7 +57,7 @@ def fetch(source: str, file: str, download: Download, folder: Path | None) -> Pa
         return _fetch(source, file, download)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         put = f"put it into {folder / source}" if folder else f"set {FOLDER_VARIABLE} to a folder and put it there"
-        raise UsageError(f"data set {source!r} needs the file {file}: {put} ({error})") from None
+        raise MissingFileError(f"data set {source!r} needs the file {file}: {put} ({error})") from None
 
 
 def _fetch(source: str, name: str, download: Download) -> Path:

@@ -9,7 +9,7 @@ import torch
 from plastic_envs.data.files import named_folder
 from plastic_envs.data.labelled import LabelledData, Split
 from plastic_envs.data.pictures import read_picture, reduce
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import FileUsageError, MissingFileError, UsageError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 SIZE, LARGEST = 32, 100
@@ -37,7 +37,7 @@ def load(path: str | Path) -> LabelledData:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder of pictures")
+        raise FileUsageError(f"{folder} is no folder of pictures")
     return _read(folder.resolve())
 
 
@@ -54,7 +54,7 @@ def load_named(name: str, folder: str | Path | None = None) -> LabelledData:
     chosen = named_folder(folder)
     if chosen is None or not (chosen / name).is_dir():
         where = f"put it into {chosen}" if chosen else "set PLASTIC_ENVS_DATA to the folder that it is in"
-        raise UsageError(
+        raise MissingFileError(
             f"data set {name!r} needs a folder {name!r} with the subfolders train, val and test of a folder for each "
             f"class, or with its pictures and lists: {where}"
         )
@@ -116,7 +116,7 @@ def _listed(folder: Path) -> dict[Split, Files]:
 
 def _of_class(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UsageError(f"a list names the class {folder.name!r}, but there is no folder {folder}")
+        raise MissingFileError(f"a list names the class {folder.name!r}, but there is no folder {folder}")
     return _pictures(folder)
 
 

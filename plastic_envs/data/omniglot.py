@@ -12,7 +12,7 @@ from torch import Tensor
 from plastic_envs.data.files import named_folder
 from plastic_envs.data.labelled import LabelledData, Split
 from plastic_envs.data.pictures import read_picture, reduce
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import MissingFileError, UsageError
 
 BACKGROUND = ("images_background", "images_background_small1", "images_background_small2")
 EVALUATION = ("images_evaluation",)
@@ -51,7 +51,7 @@ def load(split: Literal["alphabets", "characters"] = "alphabets", folder: str | 
     ]
     if not found:
         where = f"put it into {chosen}" if chosen else "set PLASTIC_ENVS_DATA to the folder that it is in"
-        raise UsageError(f"data set 'omniglot' needs images_background.zip or a smaller set of it: {where}")
+        raise MissingFileError(f"data set 'omniglot' needs images_background.zip or a smaller set of it: {where}")
     return _arrange(split, tuple(dict(reversed(found)).items()))
 
 

@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from plastic_envs.checks import did_you_mean
-from plastic_envs.errors import UsageError
+from plastic_envs.errors import UnknownOptionError, WrongTypeError
 from plastic_envs.external import PREFIX, ExternalTask
 from plastic_envs.registry import Registry, Row, construct, parse_spec
 from plastic_envs.task import Task
@@ -80,15 +80,15 @@ def make_task(spec: str, **options: Any) -> Task:
     row, make = table[name], table.load(name)
     options = {**row.options, **spec_options, **options}
     if not callable(make):
-        raise UsageError(f"task {name!r} is a {type(make).__name__}, not a class or function that makes a task")
+        raise WrongTypeError(f"task {name!r} is a {type(make).__name__}, not a class or function that makes a task")
     parameters = inspect.signature(make).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [key for key in options if key not in parameters]
     if unknown and not takes_any:
         known = ", ".join(parameters) or "none"
         hint = did_you_mean(unknown[0], parameters)
-        raise UsageError(f"{name} has no option {unknown[0]!r}; its options are {known}{hint}")
+        raise UnknownOptionError(f"{name} has no option {unknown[0]!r}; its options are {known}{hint}", unknown[0])
     task = construct("task", name, make, options)
     if not isinstance(task, Task):
-        raise UsageError(f"{name} made a {type(task).__name__}, not a plastic_envs.Task")
+        raise WrongTypeError(f"{name} made a {type(task).__name__}, not a plastic_envs.Task")
     return task
