@@ -1,6 +1,7 @@
-"""Reading pictures with Pillow, and reducing them by areas."""
+"""Reading pictures with Pillow as a viewer shows them on a white page, and reducing them by areas."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from plastic_envs.checks import in_gb
 from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.reading import check_file
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""All that is opened, whatever a file is called: Pillow hands others to programs such as Ghostscript."""
+MOST_PIXELS, MOST_BYTES = 50_000_000, 2**29
+MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B"}
+BITS, PHOTOMETRIC, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = 258, 262, 322, 323, 339  # tags of TIFF
+YCBCR, UNSIGNED = 6, (1,)  # values of PHOTOMETRIC (0 is white at zero) and SAMPLE_FORMAT
 
 
 def pillow() -> Any:
@@ -26,7 +36,10 @@ def pillow() -> Any:
 
 
 def read_picture(source: Path | bytes, name: object, grey: bool = False) -> Tensor:
-    """One picture as bytes (C, H, W), C = 3, or (H, W) if grey.
+    """One picture as a viewer shows it on white: bytes (C, H, W), C = 3, or (H, W) if grey.
+
+    It is turned as its file says, what is transparent shows white, and 16-bit values are reduced to 8. Colour profiles
+    are not applied.
 
     Args:
         source: The file, or its content.
@@ -34,17 +47,95 @@ def read_picture(source: Path | bytes, name: object, grey: bool = False) -> Tens
         grey: Whether colours are averaged (by their luminance).
 
     Raises:
-        UsageError: it cannot be read as a picture.
+        UsageError: it cannot be read as a picture of one of `FORMATS`, holds several, has too many pixels, or pixels
+            that have no agreed look (floats, or integers of other than 1 to 8, 12 or 16 bits).
         MissingExtraError: Pillow is absent.
     """
     image = pillow()
+    if isinstance(source, Path):
+        check_file(source, MOST_BYTES)
     try:
-        with image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            values = np.asarray(picture.convert("L" if grey else "RGB"))
-    except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
-        raise UsageError(f"{name} cannot be read as a picture: {error}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is told here by a sentence, and of what does not matter
+            with image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
+                _check(picture, name)
+                values = np.asarray(_on_white(image, picture).convert("L" if grey else "RGB"))
+    except UsageError:
+        raise
+    except image.UnidentifiedImageError:
+        raise UsageError(
+            f"{name} cannot be read as a picture: it is none of {', '.join(FORMATS)}, or damaged"
+        ) from None
+    except Exception as error:  # Pillow raises whatever a damaged file leads it to
+        raise UsageError(f"{name} cannot be read as a picture: {error or type(error).__name__}") from None
     pixels = torch.from_numpy(values.copy())
     return pixels if grey else pixels.permute(2, 0, 1)
+
+
+def _check(picture: Any, name: object) -> None:
+    """Refuse, by its header, what would take too much memory or does not have one agreed look."""
+    tags = getattr(picture, "tag_v2", {})
+    (width, height), tile = picture.size, (tags.get(TILE_WIDTH, 0), tags.get(TILE_LENGTH, 0))
+    for across, down in ((width, height), tile):
+        if across * down > MOST_PIXELS:
+            raise UsageError(
+                f"{name} has {across:,}×{down:,} pixels, which take {in_gb(4e-9 * across * down)}: "
+                f"at most {MOST_PIXELS:,} are read"
+            )
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":  # whose others are not for a viewer
+        raise UsageError(f"{name} holds several pictures (frames or pages): keep one of them")
+    if picture.mode not in MODES and (picture.format, picture.mode) != ("PPM", "I"):
+        strange = f"pixels of mode {picture.mode!r}"
+    elif tags.get(SAMPLE_FORMAT, UNSIGNED)[0] != UNSIGNED[0]:
+        strange = "signed pixels"
+    elif tags.get(PHOTOMETRIC) == YCBCR and picture.info.get("compression") == "raw":
+        strange = "uncompressed YCbCr"
+    elif picture.mode == "CMYK" and picture.format in ("JPEG", "MPO") and "adobe" not in picture.info:
+        strange = "CMYK without Adobe's marker"
+    elif "transparency" in picture.info and _raw_mode(picture) == "RGB;16B":
+        strange = "a transparent colour of 16 bits"
+    elif len(_raw_mode(picture)) == 1 and max(tags.get(BITS, (8,))) > 8:
+        strange = "uncompressed planes of 16 bits"
+    else:
+        return
+    raise UsageError(f"{name} has {strange}, which viewers do not agree on: save it with 8 bits a channel")
+
+
+def _raw_mode(picture: Any) -> str:
+    """What Pillow calls the form of the values in the file."""
+    args = picture.tile[0][3] if picture.tile else ""
+    return str(args if isinstance(args, str) else args[0] if args else "")
+
+
+def _on_white(image: Any, picture: Any) -> Any:
+    """A picture whose pixels are not read yet, upright and on a white page, in one of several modes without alpha."""
+    from PIL import ImageOps
+
+    bits = {"1": 1, "L;2": 2, "L;4": 4}.get(_raw_mode(picture))
+    if bits and "transparency" in picture.info:  # a grey value as it is in the file, not as it is read
+        picture.info["transparency"] = (picture.info["transparency"] % 2**bits) * 255 // (2**bits - 1)
+    # A viewer shows nothing around the first frame of a GIF that does not fill the picture.
+    filled = tuple(picture.tile[0][1]) if picture.format == "GIF" else None
+    ImageOps.exif_transpose(picture, in_place=True)
+    whole = (0, 0, *picture.size)
+    box = filled or whole
+    if picture.mode.startswith("I"):
+        return image.fromarray(_in_8_bits(picture))
+    if not picture.has_transparency_data and box == whole:
+        return picture
+    page = image.new("RGBA", picture.size, "white")
+    page.alpha_composite(picture.convert("RGBA").crop(box), box[:2])
+    return page
+
+
+def _in_8_bits(picture: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Grey values of 12 or 16 bits in 8."""
+    tags, values = getattr(picture, "tag_v2", {}), np.asarray(picture).astype(np.uint32)
+    top = 2 ** tags.get(BITS, (16,))[0] - 1
+    grey = (values * 255 + top // 2) // top
+    if tags.get(PHOTOMETRIC) == 0:
+        grey = 255 - grey
+    return np.where(values == picture.info.get("transparency", -1), 255, grey).astype(np.uint8)
 
 
 def reduce(pixels: Tensor, size: int) -> Tensor:
@@ -52,6 +143,9 @@ def reduce(pixels: Tensor, size: int) -> Tensor:
     height, width = pixels.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = pixels[..., top : top + side, left : left + side]
-    reduced = adaptive_avg_pool2d(square.float().reshape(-1, 1, side, side), size).view(*pixels.shape[:-2], size, size)
+    square = pixels[..., top : top + side, left : left + side].reshape(-1, 1, side, side)
+    planes = [
+        adaptive_avg_pool2d(plane.float(), size) for plane in square
+    ]  # one by one: each takes four times its bytes
+    reduced = torch.stack(planes).view(*pixels.shape[:-2], size, size)
     return reduced.round().to(torch.uint8) if pixels.dtype == torch.uint8 else reduced

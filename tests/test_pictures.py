@@ -1,0 +1,317 @@
+"""Pictures of every mode load as a viewer shows them on white, or are refused by their name.
+
+The files are written here byte by byte, or by Pillow from known values; what is expected is reckoned from the values.
+"""
+
+import io
+import struct
+import subprocess
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from plastic_envs import UsageError
+from plastic_envs.data.pictures import FORMATS, MOST_PIXELS, read_picture
+
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
+SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(values, colour, bits, chunks=b"", size=None):
+    """A PNG file of values (H, W) or (H, W, samples), as its description has it."""
+    values = np.asarray(values)
+    rows = values.reshape(len(values), -1)
+    shifts = np.arange(bits)[::-1]
+    packed = np.packbits((rows[..., None] >> shifts & 1).reshape(len(rows), -1).astype(np.uint8), axis=1)
+    content = b"".join(b"\0" + row.tobytes() for row in packed)
+    width, height = size or (values.shape[1], len(values))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunks + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+
+
+def tiff(values, bits, tags=(), order="<"):
+    """An uncompressed TIFF of one strip; `values` is an array; tags: values by their numbers."""
+    height, width = values.shape[:2]
+    samples = values.shape[2] if values.ndim == 3 else 1
+    content = values.tobytes()
+    entries = {256: width, 257: height, 258: [bits] * samples, 259: 1, 262: 2 if samples >= 3 else 1, 273: 8,
+               277: samples, 278: height, 279: len(content), **dict(tags)}  # fmt: skip
+    start = 8 + len(content)
+    extra, directory = b"", struct.pack(order + "H", len(entries))
+    for tag in sorted(entries):
+        given = entries[tag] if isinstance(entries[tag], list) else [entries[tag]]
+        packed = struct.pack(f"{order}{len(given)}I", *given)
+        if len(packed) > 4:
+            where = start + 2 + 12 * len(entries) + 4 + len(extra)
+            extra, packed = extra + packed, struct.pack(order + "I", where)
+        directory += struct.pack(order + "HHI", tag, 4, len(given)) + packed
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", start)
+    return head + content + directory + struct.pack(order + "I", 0) + extra
+
+
+def by_pillow(picture, form, **options):
+    content = io.BytesIO()
+    picture.save(content, form, **options)
+    return content.getvalue()
+
+
+def on_white(colours, alpha):
+    """Colours (..., 3) from 0 to 255 seen on white through an opacity (...) from 0 to 1."""
+    return np.asarray(colours) * np.asarray(alpha)[..., None] + 255.0 * (1 - np.asarray(alpha)[..., None])
+
+
+def check(content, expected, tolerance=1):
+    """A picture shows the expected colours (H, W, 3) or greys (H, W), to within rounding."""
+    expected = np.asarray(expected, float)
+    seen = read_picture(content, "it").permute(1, 2, 0).numpy().astype(float)
+    assert np.abs(seen - (expected[..., None] if expected.ndim == 2 else expected)).max() <= tolerance
+
+
+DRAW = np.random.default_rng(0)
+COLOURS = DRAW.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+GREYS, ALPHA = DRAW.integers(0, 256, (2, 5, 7)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_grey_png_of_every_depth(bits, transparent):
+    values = np.arange(35).reshape(5, 7) * 1871 % 2**bits
+    shown = values * 255 / (2**bits - 1)
+    hidden = values[2, 3]
+    if transparent:
+        shown = np.where(values == hidden, 255, shown)
+    chunks = chunk(b"tRNS", struct.pack(">H", hidden)) if transparent else b""
+    check(png(values, GREY, bits, chunks), shown)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("colour", [RGB, GREY_ALPHA, RGBA])
+def test_png_with_colours_or_alpha(bits, colour):
+    values = DRAW.integers(0, 2**bits, (5, 7, SAMPLES[colour]))
+    share = values / (2**bits - 1)
+    colours = share[..., :3] if colour in (RGB, RGBA) else share[..., :1].repeat(3, -1)
+    alpha = share[..., -1] if colour != RGB else np.ones((5, 7))
+    check(png(values, colour, bits), on_white(colours * 255, alpha), 1 if bits == 8 else 2.5)
+
+
+def test_png_whose_one_colour_is_transparent():
+    chunks = chunk(b"tRNS", struct.pack(">HHH", *COLOURS[1, 2]))
+    expected = COLOURS.astype(float)
+    expected[(COLOURS[1, 2] == COLOURS).all(-1)] = 255
+    check(png(COLOURS, RGB, 8, chunks), expected, 0)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("transparent", ["not", "one", "all"])
+def test_png_with_a_palette(bits, transparent):
+    palette = DRAW.integers(0, 256, (2**bits, 3))
+    index = np.arange(35).reshape(5, 7) % 2**bits
+    alpha = {"not": np.full(2**bits, 255), "one": np.full(2**bits, 255), "all": DRAW.integers(0, 256, 2**bits)}
+    alpha["one"][0] = 0
+    chunks = chunk(b"PLTE", palette.astype(np.uint8).tobytes())
+    if transparent != "not":
+        chunks += chunk(b"tRNS", alpha[transparent].astype(np.uint8).tobytes())
+    check(png(index, PALETTE, bits, chunks), on_white(palette[index], alpha[transparent][index] / 255))
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
+def test_alpha_in_other_formats(form):
+    picture = Image.fromarray(np.dstack([COLOURS, ALPHA]))
+    options = {"lossless": True, "exact": True} if form == "WEBP" else {}
+    check(by_pillow(picture, form, **options), on_white(COLOURS, ALPHA / 255))
+
+
+def test_premultiplied_alpha_of_tiff():
+    premultiplied = np.rint(COLOURS * (ALPHA / 255)[..., None]).astype(np.uint8)
+    content = tiff(np.dstack([premultiplied, ALPHA]), 8, {338: 1})
+    check(content, premultiplied + (255.0 - ALPHA[..., None]), 2)
+    check(tiff(np.dstack([COLOURS, ALPHA]), 8, {338: 0}), COLOURS, 0)  # the fourth says nothing
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_grey_tiff_of_16_bits(order, inverted):
+    values = DRAW.integers(0, 2**16, (5, 7))
+    expected = values / 257
+    content = tiff(values.astype(order + "u2"), 16, {262: 0 if inverted else 1}, order)
+    if inverted and order == ">":  # unknown to Pillow
+        with pytest.raises(UsageError, match="it cannot be read as a picture"):
+            read_picture(content, "it")
+    else:
+        check(content, 255 - expected if inverted else expected)
+
+
+def test_grey_tiff_of_12_bits_and_of_8_inverted():
+    values = DRAW.integers(0, 2**12, (4, 8))
+    packed = np.packbits((values[..., None] >> np.arange(12)[::-1] & 1).reshape(4, -1).astype(np.uint8), axis=1)
+    content = tiff(packed, 12, {256: 8})
+    check(content, values * 255 / 4095)
+    check(tiff(GREYS, 8, {262: 0}), 255.0 - GREYS, 0)
+
+
+@pytest.mark.parametrize("top", [1, 7, 255, 1000, 65535])
+@pytest.mark.parametrize("plain", [False, True])
+def test_pgm_of_every_depth(top, plain):
+    values = DRAW.integers(0, top + 1, (5, 7))
+    binary = values.astype(">u2" if top > 255 else np.uint8).tobytes()
+    body = " ".join(map(str, values.ravel())).encode() if plain else binary
+    check(b"P%d 7 5 %d\n" % (2 if plain else 5, top) + body, values * 255 / top)
+
+
+def test_ppm_of_16_bits():
+    values = DRAW.integers(0, 2**16, (5, 7, 3))
+    check(b"P6 7 5 65535\n" + values.astype(">u2").tobytes(), values / 257)
+
+
+def test_bits_of_a_pbm_are_ink():
+    bits = np.unpackbits(np.array([[0b10110000], [0b01010000]], np.uint8), axis=1)[:, :4]
+    check(b"P4 4 2\n\xb0\x50", 255 * (1 - bits), 0)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "JPEG"])
+def test_cmyk(form):
+    inks = np.full((16, 16, 4), (200, 40, 10, 60), np.uint8)  # of one colour, so that JPEG keeps it
+    expected = [255 * (1 - ink / 255) * (1 - 60 / 255) for ink in (200, 40, 10)]
+    content = by_pillow(
+        Image.frombytes("CMYK", (16, 16), inks.tobytes()), form, **({"quality": 100} if form == "JPEG" else {})
+    )
+    check(content, np.full((16, 16, 3), expected), 3)
+
+
+def turned(pixels, orientation):
+    """What a viewer makes of stored pixels (H, W, …): the EXIF standard's eight ways."""
+    by_rows = {1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}
+    if orientation <= 4:
+        return by_rows[orientation]
+    across = pixels.swapaxes(0, 1)
+    return {5: across, 6: across[:, ::-1], 7: across[::-1, ::-1], 8: across[::-1]}[orientation]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "TIFF compressed"])
+def test_orientation(orientation, form):
+    blocks = COLOURS[:3, :4].repeat(16, 0).repeat(16, 1)  # blocks of one colour, so that JPEG keeps them
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    form, *compressed = form.split()
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}, "PNG": {}, "TIFF": {}}[form]
+    options |= {"compression": "tiff_lzw"} if compressed else {}
+    content = by_pillow(Image.fromarray(blocks), form, exif=exif, **options)
+    check(content, turned(blocks, orientation), 6 if form == "JPEG" else 0)
+
+
+def test_orientation_of_a_grey_picture_of_16_bits():
+    values = DRAW.integers(0, 2**16, (5, 7))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = by_pillow(Image.fromarray(values.astype(np.uint16)), "PNG", exif=exif)
+    check(content, turned(values / 257, 6))
+
+
+def test_gif_with_and_without_transparency():
+    palette = DRAW.integers(0, 256, (256, 3))
+    index = GREYS % 16
+    picture = Image.frombytes("P", (7, 5), index.tobytes())
+    picture.putpalette(palette.astype(np.uint8).tobytes())
+    check(by_pillow(picture, "GIF"), palette[index], 0)
+    check(by_pillow(picture, "GIF", transparency=int(index[0, 0])), on_white(palette[index], index != index[0, 0]), 0)
+
+
+def test_a_gif_that_does_not_fill_its_picture():
+    """One red pixel in the middle of 3×3: what is around it shows the page."""
+    header = b"GIF89a" + struct.pack("<HHBBB", 3, 3, 0x80, 0, 0) + bytes([255, 0, 0, 0, 0, 255])
+    frame = b"," + struct.pack("<HHHHB", 1, 1, 1, 1, 0) + bytes([2, 2, 0x44, 0x01, 0])
+    expected = np.full((3, 3, 3), 255)
+    expected[1, 1] = (255, 0, 0)
+    check(header + frame + b";", expected, 0)
+
+
+def test_the_second_picture_of_a_stereo_camera_is_left_out():
+    first, second = (Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (40, 200))
+    content = io.BytesIO()
+    first.save(content, "MPO", save_all=True, append_images=[second])
+    check(content.getvalue(), np.full((16, 16), 40), 2)
+
+
+def test_grey_is_the_luminance_on_white():
+    picture = Image.fromarray(np.dstack([COLOURS, ALPHA]))
+    expected = on_white(COLOURS, ALPHA / 255) @ [0.299, 0.587, 0.114]
+    seen = read_picture(by_pillow(picture, "PNG"), "it", grey=True)
+    assert seen.shape == (5, 7)
+    assert np.abs(seen.numpy() - expected).max() <= 1.5
+    plain = by_pillow(Image.fromarray(GREYS), "PNG")
+    assert torch.equal(read_picture(plain, "it", grey=True), torch.from_numpy(GREYS.copy()))
+
+
+def several(form):
+    frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (0, 255)]
+    return by_pillow(frames[0], form, save_all=True, append_images=frames[1:])
+
+
+def cmyk_without_marker():
+    content = by_pillow(Image.new("CMYK", (8, 8)), "JPEG")
+    start = content.index(b"\xff\xee")
+    return content[:start] + content[start + 2 + int.from_bytes(content[start + 2 : start + 4]) :]
+
+
+REFUSED = {
+    "floats": (by_pillow(Image.new("F", (4, 4)), "TIFF"), "pixels of mode 'F'"),
+    "floats in a PFM": (b"Pf 2 1 -1.0\n" + np.zeros(2, "<f4").tobytes(), "pixels of mode 'F'"),
+    "32 bits": (by_pillow(Image.new("I", (4, 4)), "TIFF"), "pixels of mode 'I'"),
+    "16 bits with a sign": (tiff(np.zeros((4, 4), "<i2"), 16, {339: 2}), "pixels of mode 'I'"),
+    "8 bits with a sign": (tiff(np.zeros((4, 4), "i1"), 8, {339: 2}), "signed pixels"),
+    "LAB": (by_pillow(Image.new("LAB", (4, 4)), "TIFF"), "pixels of mode 'LAB'"),
+    "YCbCr": (tiff(COLOURS, 8, {262: 6}), "uncompressed YCbCr"),
+    "planes": (tiff(np.zeros((3, 4, 3), "<u2"), 16, {284: 2}), "uncompressed planes"),
+    "CMYK": (cmyk_without_marker(), "CMYK without Adobe's marker"),
+    "a key": (png(COLOURS.astype(int), RGB, 16, chunk(b"tRNS", bytes(6))), "a transparent colour of 16 bits"),
+    "GIF": (several("GIF"), "several pictures"),
+    "APNG": (several("PNG"), "several pictures"),
+    "WebP": (several("WEBP"), "several pictures"),
+    "pages": (several("TIFF"), "several pictures"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), REFUSED.values(), ids=list(REFUSED))
+def test_what_has_no_agreed_look_is_refused(content, words):
+    with pytest.raises(UsageError, match=f"^it .*{words}"):
+        read_picture(content, "it")
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("form", ["EPS", "TGA", "ICO", "PCX", "JPEG2000", "PDF", "AVIF", "SGI", "DDS"])
+def test_other_formats_are_not_opened_whatever_a_file_is_called(form, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    file = tmp_path / "a.png"
+    file.write_bytes(POSTSCRIPT if form == "EPS" else by_pillow(Image.new("RGB", (9, 9)), form))
+    with pytest.raises(UsageError, match=r"a\.png cannot be read as a picture: it is none of BMP, GIF, JPEG, PNG"):
+        read_picture(file, file)
+    assert form not in FORMATS
+
+
+def test_too_many_pixels_are_refused_before_they_are_read():
+    for side in (13_000, 2**31 - 1):
+        with pytest.raises(UsageError, match=r"pixels"):
+            read_picture(png(GREYS, GREY, 8, size=(side, side)), "it")
+    with pytest.raises(UsageError, match=r"13,000×13,000 pixels, which take 0\.68 GB: at most 50,000,000 are read"):
+        read_picture(png(GREYS, GREY, 8, size=(13_000, 13_000)), "it")
+    with pytest.raises(UsageError, match="60,000×60,000 pixels"):
+        read_picture(tiff(GREYS, 8, {322: 60_000, 323: 60_000}), "it")
+    assert MOST_PIXELS > 8000 * 6000  # what cameras have
+
+
+@pytest.mark.parametrize("cut", [0, 8, 20, 40, 60, -40])
+def test_a_picture_that_is_cut_short_is_named(cut):
+    with pytest.raises(UsageError, match=r"^it cannot be read as a picture: \S") as refused:
+        read_picture(png(COLOURS, RGB, 8)[:cut], "it")
+    assert "\n" not in str(refused.value)
+    assert " at 0x" not in str(refused.value)
