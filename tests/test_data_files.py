@@ -216,6 +216,17 @@ def test_files_that_do_not_fit_are_refused(tmp_path, replaced, values, words):
         load_data("mnist", folder=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "emnist-letters"])
+def test_files_of_some_classes_alone_make_as_many_outputs(tmp_path, name):
+    write(tmp_path, emnist_files("letters") if "emnist" in name else MNIST_FILES, n_classes=2, first_label=1)
+    data = load_data(name, folder=tmp_path)
+    assert (data.n_classes, data.classes) == (2, (0, 1) if "emnist" in name else (1, 2))
+    task = make_task("OnlineClassification", source=data, n_train=10, n_query=5)
+    assert (task.output_size, task.chance) == (2, 1 / 2)
+    if name == "mnist":
+        assert data.splits == {"train": (0,), "validation": (1,), "test": ()}
+
+
 def test_labels_of_letters_begin_with_1(tmp_path):
     write(tmp_path, emnist_files("letters"), n_classes=26, first_label=0)
     with pytest.raises(UsageError, match="must hold labels from 1 to 26, not 0"):

@@ -83,9 +83,9 @@ def load_data(source: Any, **options: Any) -> LabelledData:
         raise UnknownOptionError(f"{first} is for sources by name or function, not for data that are given", first)
     if isinstance(given, LabelledData):
         return given
-    if isinstance(given, tuple) and len(given) == 2:
+    if isinstance(given, tuple | list) and len(given) == 2:
         return LabelledData(*given)
-    if isinstance(given, tuple) and len(given) == 4:
+    if isinstance(given, tuple | list) and len(given) == 4:
         return LabelledData.of_parts(*given)
     for name in ("features", "images"):
         if hasattr(given, name) and hasattr(given, "labels"):

@@ -73,9 +73,7 @@ def _read(name: str, path: Path) -> LabelledData:
     parts = [_examples(path, form, files) for files in (form.train, (form.test,))]
     (pixels, labels), (test_pixels, test_labels) = parts
     both = torch.cat([labels, test_labels])
-    return LabelledData(
-        torch.cat([pixels, test_pixels]), both, test=torch.arange(len(both)) >= len(labels), n_classes=form.n_classes
-    )
+    return LabelledData(torch.cat([pixels, test_pixels]), both, test=torch.arange(len(both)) >= len(labels))
 
 
 def _examples(path: Path, form: _Format, files: tuple[str, ...]) -> tuple[Tensor, Tensor]:

@@ -96,11 +96,12 @@ def _read(name: str, paths: tuple[Path, ...]) -> LabelledData:
         raise UsageError(f"{paths[0]} and {paths[2]} must hold images of one shape, not {shapes}")
     pixels = torch.cat([images, test_images]).float().div_(255)
     both = torch.cat([labels, test_labels])
+    held = set(torch.unique(both).tolist())  # of a part of a data set, not all classes
+    splits = {split: [digit for digit in digits if digit in held] for split, digits in DIGIT_SPLITS.items()}
     return LabelledData(
         pixels.transpose(1, 2) if name.startswith("emnist") else pixels,  # EMNIST's files go column by column
         both,
         test=torch.arange(len(both)) >= len(labels),
-        n_classes=form.n_classes,
-        splits=DIGIT_SPLITS if form.characters == DIGITS else {},
+        splits=splits if form.characters == DIGITS else {},
         half_turned=[label for label, character in enumerate(form.characters) if character in HALF_TURNED],
     )

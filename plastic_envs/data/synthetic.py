@@ -65,7 +65,7 @@ def _labelled(label: Callable[[Tensor], Tensor], inputs: Inputs, generator: torc
     shape = (N_TRAIN + N_TEST, N_INPUTS)
     points = torch.randn(shape, generator=generator) if inputs == "normal" else _uniform(shape, 1.0, generator).float()
     labels = label(points.double())
-    return LabelledData(points, labels, test=torch.arange(len(points)) >= N_TRAIN, n_classes=2)
+    return LabelledData(points, labels, test=torch.arange(len(points)) >= N_TRAIN)
 
 
 def _generator(seed: int) -> torch.Generator:

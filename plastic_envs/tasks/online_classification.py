@@ -63,6 +63,8 @@ class OnlineClassification(SupervisedTask):
     ) -> None:
         check_choice("inputs", inputs, ("normal", "uniform"))
         self.data = data = load_data(source, **({} if inputs == "normal" else {"inputs": inputs}))
+        if data.n_classes < 2:
+            raise UsageError("source must have at least two classes, and this one has one")
         self.query = check_choice("query", query, ("fresh", "support"))
         self.n_train = check_int("n_train", n_train, 1)
         self.n_query = check_int("n_query", n_query, 1, n_train if query == "support" else None)
