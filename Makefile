@@ -6,7 +6,9 @@ INSTALLED := .venv/.installed
 # One torch thread per process: two threads on two busy cores can be many times slower than one.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test slow lint format bench clean
+CLIENTS := .venv-clients
+
+.PHONY: demo test slow clients lint format bench clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,6 +26,15 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
+
+# Other libraries live in every registered environment; their own requirements keep them out of .venv.
+clients: $(CLIENTS)/.installed
+	$(CLIENTS)/bin/python -m tests.clients
+
+$(CLIENTS)/.installed: pyproject.toml tests/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet -r tests/clients/requirements.txt -e .
+	touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -46,4 +57,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.generations
 
 clean:
-	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-clients .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

@@ -1,5 +1,6 @@
 """Many copies of any task as one Gymnasium vector environment."""
 
+import inspect
 from typing import Any
 
 import gymnasium
@@ -61,9 +62,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
     ) -> None:
         modes = {mode.value: mode for mode in AutoresetMode}
         given = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
-        self._mode = modes[check_choice("autoreset_mode", given, modes)]
+        self.autoreset_mode = modes[check_choice("autoreset_mode", given, modes)]
         self.task = resolve_task(task, options)
-        self.metadata = {**with_render_modes(type(self).metadata, self.task), "autoreset_mode": self._mode}
+        self.metadata = {**with_render_modes(type(self).metadata, self.task), "autoreset_mode": self.autoreset_mode}
         self.num_envs = check_int("num_envs", num_envs, 1)
         self.task.worlds(num_envs)  # refuses what does not fill them, before the first reset
         if max_episode_steps is not None:
@@ -82,6 +83,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self._done = np.zeros(num_envs, np.bool_)  # episodes that have ended and were not replaced
         self._any_done = False
         self._elapsed = np.zeros(num_envs, np.int64)  # steps since each episode began, if their number is limited
+        self._of_copies: dict[str, tuple[Any, ...]] = {}  # what `set_attr` noted of each copy
 
     def seed(self, seed: int) -> None:
         """Seed the episodes from the next reset on, as `reset(seed=seed)` does (EvoTorch's VecGymNE calls this)."""
@@ -134,7 +136,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         if self._state is None:
             raise ResetNeeded("call reset() before step()")
         if self._any_done:
-            if self._mode is AutoresetMode.DISABLED:
+            if self.autoreset_mode is AutoresetMode.DISABLED:
                 raise ResetNeeded(
                     "some episodes have ended: reset(options={'reset_mask': mask}) must come before step()"
                 )
@@ -157,7 +159,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self._done = terminated | truncated
         self._any_done = bool(self._done.any())
         info = _metric_info(metric, scored)
-        if self._any_done and self._mode is AutoresetMode.SAME_STEP:
+        if self._any_done and self.autoreset_mode is AutoresetMode.SAME_STEP:
             info = self._final_info(observation, metric, scored)
             ended, observation = self._done, observation.copy()
             observation[ended] = self._begin(ended)
@@ -194,6 +196,50 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """A picture (H, W, 3) of each copy's episode so far, or None without a render mode."""
         return tuple(self._renderer.frame(index) for index in range(self.num_envs)) if self._renderer else None
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of each copy, as Gymnasium's own vector environments give it: n values.
+
+        Raises:
+            AttributeError: the copies have none of this name.
+        """
+        if name in self._of_copies:
+            return self._of_copies[name]
+        return (getattr(self, _SINGLE.get(name, name)),) * self.num_envs
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Note an attribute of each copy: a list or tuple has one value for each, anything else is the same for all.
+
+        Raises:
+            UsageError: `values` has another length, or the copies share the attribute: they are one task.
+        """
+        each = tuple(values) if isinstance(values, list | tuple) else (values,) * self.num_envs
+        if len(each) != self.num_envs:
+            raise UsageError(f"values must hold one for each of the {self.num_envs} copies, not {len(each)}")
+        if hasattr(self, name):
+            raise UsageError(
+                f"{name!r} cannot be set for a copy: all copies are one {type(self.task).__name__}, so give its options "
+                "when the environment is made"
+            )
+        self._of_copies[name] = each
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What `render` returns of each copy, or an attribute of each, by its name.
+
+        Raises:
+            AttributeError: the copies have nothing of this name.
+            UsageError: it is a method that all copies run together.
+        """
+        if name == "render":
+            return self.render(*args, **kwargs) or (None,) * self.num_envs
+        found = self.get_attr(name)
+        if inspect.ismethod(found[0]):
+            raise UsageError(f"{name!r} cannot be called for a copy: call it on the {type(self).__name__} for all")
+        return found
+
+
+_SINGLE = {"observation_space": "single_observation_space", "action_space": "single_action_space"}
+"""What a copy calls by another name than all of them together."""
 
 
 def _metric_info(metric: Floats, scored: Bools) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+collect_ignore_glob = ["clients/*"]  # they run where their libraries are: `make clients`
 
 
 @pytest.fixture

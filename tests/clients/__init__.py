@@ -1,0 +1,1 @@
+"""What other libraries do with the registered environments, each in a module; see `__main__`."""
