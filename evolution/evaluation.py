@@ -28,7 +28,8 @@ class Evaluation:
     Attributes:
         metric: The task's metric, mean over the episodes.
         interval: 95% percentile bootstrap interval of `metric` over the episodes: how well this evaluation pins down
-            this agent, nothing about other seeds. (nan, nan) where a score is not finite, or is the only one.
+            this agent, nothing about other seeds. (nan, nan) where a score is not finite, is the only
+            one, or all are equal.
         scores: The metric of each episode (N,).
         loss: The loss, mean over the episodes.
         references: The same metric for the task's reference predictors or policies, and for its oracle, on the same
@@ -98,10 +99,9 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
             others.setdefault(name, []).append(values)
     metrics = torch.cat(scores)
     apart = torch.stack([part.mean() for part in torch.split(metrics, together)])
-    enough = len(apart) > 1 and bool(metrics.isfinite().all())
     return Evaluation(
         metric=float(metrics.mean()),
-        interval=bootstrap_interval(apart.numpy()) if enough else (float("nan"), float("nan")),
+        interval=bootstrap_interval(apart.numpy()),
         scores=metrics,
         loss=float(torch.cat(losses).mean()),
         references={name: float(torch.cat(values).mean()) for name, values in others.items()},

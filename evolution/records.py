@@ -1,5 +1,6 @@
 """What run folders and comparisons hold, read back; nothing in them is run."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class RunRecord:
         if self.result is None:
             return {}
         named = {"chance": self.result.chance, **self.result.references, "best possible": self.result.best}
-        return {name: value for name, value in named.items() if value is not None}
+        return {name: value for name, value in named.items() if value is not None and math.isfinite(value)}
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
     history = tuple(files.read_history()) if files.history.exists() else ()
     result = load_result(folder)
     if result is not None:
-        return RunRecord(folder, settings, result.status, "", history, result)
+        lost = result.status == "finished" and not math.isfinite(result.metric)
+        status, reason = ("diverged", "its score is not finite") if lost else (result.status, "")
+        return RunRecord(folder, settings, status, reason, history, result)
     if entry is not None and entry["status"] in ("n/a", "failed"):
         return RunRecord(folder, settings, entry["status"], entry["reason"], history)
     return RunRecord(folder, settings, "interrupted" if history else "waiting", "", history)

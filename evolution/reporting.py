@@ -111,7 +111,11 @@ def _rows(summary: Summary) -> list[dict[str, Any]]:
         {
             "texts": texts,
             "colour": plots.colour(rule, summary.rules),
-            "best": 1 + summary.searchers.index(best.searcher) if best and best.rule == rule else -1,
+            "best": [
+                column
+                for column, searcher in enumerate(summary.searchers, 1)
+                if best and (cell := summary.find(rule, searcher)) and (cell is best or summary.ties(cell, best))
+            ],
         }
         for rule, texts in zip(summary.rules, tables.rows(summary), strict=True)
     ]

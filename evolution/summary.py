@@ -1,12 +1,13 @@
 """From runs to what is said about them: a cell per task × rule × searcher, a summary per task."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from evolution.records import RunRecord
 from evolution.settings import describe_network
-from evolution.statistics import Interval, mean_interval
+from evolution.statistics import ROUNDING, Interval, difference_interval, mean_interval
 from plastic_envs.task import Metric
 
 
@@ -103,15 +104,34 @@ class Summary:
         """The cell, None if it was not asked for."""
         return next((cell for cell in self.cells if (cell.rule, cell.searcher) == (rule, searcher)), None)
 
+    def ranked(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The cells with any finished run, best mean first; not-a-number last."""
+        scored = [(cell, self.cost(cell.interval.mean)) for cell in cells if cell.interval is not None]
+        return [cell for cell, _ in sorted(scored, key=lambda pair: (math.isnan(pair[1]), pair[1]))]
+
     def best(self, cells: Iterable[Cell]) -> Cell | None:
         """The cell with the best mean among those with any finished run; one that lost seeds only if all did."""
-        scored = [cell for cell in cells if cell.interval is not None]
-        scored = [cell for cell in scored if cell.reliable] or scored
-        return min(scored, key=lambda cell: self.cost(cell.interval.mean if cell.interval else 0.0), default=None)
+        scored = self.ranked(cells)
+        return next((cell for cell in scored if cell.reliable), scored[0] if scored else None)
+
+    def ties(self, cell: Cell, other: Cell) -> bool:
+        """Whether two cells' means are equal up to rounding."""
+        return bool(cell.scores and other.scores) and self.to_scale(
+            difference_interval(cell.scores, other.scores)
+        ).ties(0)
 
     def cost(self, score: float) -> float:
         """The score with the sign that makes smaller better."""
         return -score if self.higher_is_better else score
+
+    def signed(self, difference: Interval) -> Interval:
+        """A difference of scores with the sign that makes positive better."""
+        return difference if self.higher_is_better else difference.negated()
+
+    def to_scale(self, interval: Interval) -> Interval:
+        """The same where rounding is that of numbers as large as the references, if these are larger."""
+        largest = max(map(abs, self.references.values()), default=0.0)
+        return replace(interval, resolution=max(interval.resolution, ROUNDING * largest))
 
 
 def summarise(runs: Sequence[RunRecord], metrics: Mapping[str, tuple[Metric, bool]]) -> list[Summary]:

@@ -3,22 +3,36 @@
 import math
 from collections.abc import Sequence
 
+from evolution.references import explained
 from evolution.statistics import Interval
 from evolution.summary import Cell, Summary
 from plastic_envs.task import Metric, Task
 
 MISSING = "–"
+SMALL = 1e-4
+"""Scores below it, in size, are shown with a power of ten."""
 
 
 def format_number(value: float, metric: Metric, digits: int | None = None) -> str:
-    """A score for people: accuracy in percent, others with three significant digits or `digits` decimals."""
+    """A score for people: accuracy in percent, others with three significant digits or `digits` decimals.
+
+    Without `digits`, what six decimals would show as little or nothing has a power of ten; 0 has no sign.
+    """
     if abs(value) >= 1e6:  # of a run that is on its way to diverge
         return f"{value:.3g}"
     if metric == "accuracy":
-        return f"{100 * value:.{1 if digits is None else max(digits - 2, 0)}f}%"
+        return f"{100 * value:z.{1 if digits is None else max(digits - 2, 0)}f}%"
     if digits is None:
+        if 0 < abs(value) < SMALL:
+            return f"{value:.2e}"
         digits = 3 if not value or not math.isfinite(value) else max(2 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:.{min(digits, 6)}f}"
+    return f"{value:z.{digits}f}"
+
+
+def is_level(interval: Interval, metric: Metric) -> bool:
+    """Whether a difference shows no digit but 0, or is rounding: a tie."""
+    shown = format_interval(interval, metric, seeds=False).partition(" ±")[0].removesuffix("%")
+    return interval.ties(0) or float(shown) == 0
 
 
 def bootstrap_name(task: Task) -> str:
@@ -35,14 +49,19 @@ def format_bootstrap(low: float, high: float, task: Task) -> str:
 
 
 def format_interval(interval: Interval, metric: Metric, *, seeds: bool = True) -> str:
-    """As `"0.081 ± 0.010 (5)"`, with two digits of the half width; one seed shows as `"0.081 (1)"`."""
-    count = f" ({interval.n})" if seeds else ""
+    """As `"0.081 ± 0.010 (5)"`, with two digits of the half width; one seed shows as `"0.081 (1)"`.
+
+    Several seeds that are equal, or not finite, show as `"0.081 ± – (5)"`.
+    """
     if interval.half_width is None:
-        return format_number(interval.mean, metric) + count
-    digits = 3
-    if interval.half_width > 0:
-        digits = min(max(1 - math.floor(math.log10(interval.half_width)), 0), 5)
-    mean, half = (format_number(value, metric, digits) for value in (interval.mean, interval.half_width))
+        alike = f" ± {MISSING}" if interval.n > 1 else ""
+        return format_number(interval.mean, metric) + (f"{alike} ({interval.n})" if seeds else "")
+    count = f" ({interval.n})" if seeds else ""
+    half_width = interval.half_width
+    if metric != "accuracy" and max(abs(interval.mean), half_width) < SMALL:
+        return f"{interval.mean:.2e} ± {half_width:.1e}{count}"
+    digits = max(1 - math.floor(math.log10(half_width)), 0) if half_width > 0 else 3
+    mean, half = (format_number(value, metric, digits) for value in (interval.mean, half_width))
     return f"{mean.removesuffix('%')} ± {half}{count}"
 
 
@@ -71,13 +90,15 @@ def setting(summary: Summary) -> str:
         f"{summary.metric} on held-out episodes, {better} is better; {summary.network}, "
         f"{summary.budget:,} episodes a run; mean ± 95% Student-t half width (seeds)"
     )
+    if any(cell.interval and cell.interval.n > 1 and cell.interval.half_width is None for cell in summary.cells):
+        text += f", ± {MISSING} where seeds are all equal"
     return "; ".join([text, *(f"{name} is {spec}" for name, spec in summary.specs.items())])
 
 
-def references(summary: Summary) -> str:
-    """The reference predictors in one line; empty before any run ended."""
-    parts = (f"{name} {format_number(value, summary.metric)}" for name, value in summary.references.items())
-    return " · ".join(parts)
+def references(summary: Summary) -> list[str]:
+    """The reference predictors, each with its score and what it is; empty before any run ended."""
+    scores = {name: format_number(value, summary.metric) for name, value in summary.references.items()}
+    return [explained(name, score) for name, score in scores.items()]
 
 
 def notes(summary: Summary) -> list[str]:
@@ -89,7 +110,7 @@ def markdown(summary: Summary) -> str:
     """One task's table with its setting, references and notes."""
     lines = [f"### {summary.task}", "", f"{setting(summary)}.", "", *aligned([columns(summary), *rows(summary)]), ""]
     if summary.references:
-        lines += [f"References: {references(summary)}.", ""]
+        lines += ["References:", "", *(f"- {text}" for text in references(summary)), ""]
     lines += [f"- {note}" for note in notes(summary)]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -1,20 +1,23 @@
 """What the figures say, in words: which rule, found how, and whether the intervals separate."""
 
+import math
+from dataclasses import replace
+
 from evolution.registry import GRADIENT, SEARCHERS
+from evolution.standing import in_short, standing
 from evolution.statistics import Interval, difference_interval
 from evolution.summary import Cell, Summary
-from evolution.tables import format_interval, format_number
+from evolution.tables import format_interval, is_level
 from plastic_envs.registry import parse_spec
 
 CONTROLS = ("none", "none-wide")
 """Rules without plasticity, against which the others are held."""
 
-UPPER_BOUNDS = ("oracle", "best possible")
-"""References that no agent is expected to beat."""
-
 METHOD = (
     "Scores: mean ± half width of the 95% Student-t interval over seeds. Differences: Welch's 95% interval; separated "
-    "means that it excludes 0. Nothing is corrected for the number of comparisons."
+    "means that it excludes 0. Seeds that are all equal give no interval, as one seed does: their spread was not seen. "
+    "Differences that are rounding or show no digit but 0 are level. References are taken as they came out on the "
+    "evaluation episodes. Nothing is corrected for the number of comparisons."
 )
 
 
@@ -35,44 +38,53 @@ def is_evolution(searcher: str) -> bool:
 
 
 def advantage(summary: Summary, left: Cell, right: Cell) -> Interval:
-    """By how much `left` is better than `right`, positive where it is, with Welch's interval."""
+    """By how much `left` is better than `right`, positive where it is, with Welch's interval.
+
+    Rounding is that of numbers as large as the references: an error of 1e-9 where guessing gives 1 is none.
+    """
     difference = difference_interval(left.scores, right.scores)
-    sign = 1 if summary.higher_is_better else -1
-    return Interval(sign * difference.mean, difference.half_width, difference.n)
+    return summary.signed(summary.to_scale(difference))
 
 
 def headline(summary: Summary) -> str:
     """One sentence on one task."""
     best = summary.best(summary.cells)
     if best is None:
-        return f"{summary.task}: no run finished."
+        ends = dict.fromkeys(run.status for cell in summary.cells for run in cell.runs if run.status != "finished")
+        return f"{summary.task}: no run finished ({', '.join(ends)})."
     if len(summary.cells) == 1:
-        return f"{summary.task}: {best.name}: {_score(summary, best)}."
-    control = summary.best(cell for cell in summary.cells if is_control(cell.rule))
+        return f"{summary.task}: {best.name}: {_score(summary, best)}{in_short(summary, best)}."
     text = f"{summary.task}: {best.name}, {_score(summary, best)},"
-    if control is None:
-        return f"{text} is best."
-    if control is best:
-        rivals = [cell for cell in summary.cells if cell.interval is not None and not is_control(cell.rule)]
-        if not rivals:
-            return f"{text} is best."
-        if any(cell.interval and cell.interval.half_width is None for cell in (best, *rivals)):
-            return f"{text} is ahead of every plasticity rule; one seed on a side, so nothing is claimed."
-        rival = summary.best(rivals)
-        assert rival is not None
-        lead = advantage(summary, best, rival)
-        if not lead.excludes(0):
-            size = format_interval(lead, summary.metric, seeds=False)
-            return f"{text} does not separate from the best plasticity rule, {rival.name}: it is ahead by {size}."
-        return f"{text} is best; no plasticity rule does better."
-    gap = advantage(summary, best, control)
-    versus = f"no plasticity ({control.name}, {_score(summary, control)})"
+    control = summary.best(cell for cell in summary.cells if is_control(cell.rule))
+    rivals = [cell for cell in summary.cells if cell is not best and cell.scores]
+    if control is not None:  # the question is what plasticity is good for
+        rivals = [cell for cell in rivals if is_control(cell.rule) != is_control(best.rule)]
+    rival = summary.best(rivals)
+    if rival is None:
+        return f"{text} is best: nothing to compare it with came to its end."
+    gap = advantage(summary, best, rival)
+    versus = _rival(summary, rival, control)
+    if is_level(gap, summary.metric) and not gap.excludes(0):
+        return f"{text} is level with {versus}."
     if gap.half_width is None:
-        return f"{text} is ahead of {versus}; one seed on a side, so nothing is claimed."
+        return f"{text} does better than {versus}; {_why(gap)}, so nothing is claimed."
     size = format_interval(gap, summary.metric, seeds=False)
+    if control is best:
+        if gap.excludes(0):
+            return f"{text} is best; no plasticity rule does better."
+        return f"{text} does not separate from {versus}: it is ahead by {size}."
     if gap.excludes(0):
         return f"{text} beats {versus}: the difference, {size}, excludes 0."
     return f"{text} is best, but does not separate from {versus}: the difference is {size}."
+
+
+def _rival(summary: Summary, rival: Cell, control: Cell | None) -> str:
+    """Whom the best cell is held against, with its score."""
+    if control is None:
+        return f"the next best, {rival.name}, {_score(summary, rival)}"
+    if is_control(rival.rule):
+        return f"no plasticity ({rival.name}, {_score(summary, rival)})"
+    return f"the best plasticity rule, {rival.name}"
 
 
 def verdicts(summary: Summary) -> list[str]:
@@ -80,14 +92,17 @@ def verdicts(summary: Summary) -> list[str]:
     sentences = [text for searcher in summary.searchers if (text := _rules(summary, searcher))]
     if text := _families(summary):
         sentences.append(text)
-    sentences += [text for searcher in summary.searchers if (text := _references(summary, searcher))]
+    for searcher in summary.searchers:
+        cell = summary.best(cell for cell in summary.cells if cell.searcher == searcher)
+        if cell is not None and (text := standing(summary, cell)):
+            sentences.append(text)
     return sentences
 
 
 def _rules(summary: Summary, searcher: str) -> str:
     """The rules by one searcher, best first: each against the control, and the first against the second."""
     cells = [cell for cell in summary.cells if cell.searcher == searcher and cell.interval is not None]
-    ranked = sorted(cells, key=lambda cell: summary.cost(cell.interval.mean if cell.interval else 0.0))
+    ranked = summary.ranked(cells)
     if len(ranked) < 2:
         return ""
     text = f"Rules by {searcher}, best first: "
@@ -115,31 +130,6 @@ def _families(summary: Summary) -> str:
     )
 
 
-def _references(summary: Summary, searcher: str) -> str:
-    """Which reference predictors the searcher's best cell beats by more than its interval."""
-    cell = summary.best(cell for cell in summary.cells if cell.searcher == searcher)
-    if cell is None or cell.interval is None or not summary.references:
-        return ""
-    if cell.interval.half_width is None:
-        return f"{cell.name}: one seed, so the reference predictors beside it are for the eye only."
-    ranked = sorted(
-        (name for name in summary.references if name not in UPPER_BOUNDS),
-        key=lambda name: summary.cost(summary.references[name]),
-    )  # strongest first
-    beaten = [
-        name for name in ranked
-        if summary.cost(cell.interval.mean) < summary.cost(summary.references[name])
-        and cell.interval.excludes(summary.references[name])
-    ]  # fmt: skip
-    ahead = [name for name in ranked if name not in beaten]
-    text = f"Against the reference predictors: {cell.name}, {_score(summary, cell)}, "
-    named = {name: f"{name} ({format_number(summary.references[name], summary.metric)})" for name in ranked}
-    if not beaten:
-        return f"{text}beats no one by more than its interval; the weakest of them is {named[ahead[-1]]}."
-    text += f"beats {named[beaten[0]]} by more than its interval"
-    return text + (f", but not the next better one, {named[ahead[-1]]}." if ahead else ", the strongest of them.")
-
-
 def _score(summary: Summary, cell: Cell) -> str:
     assert cell.interval is not None
     return format_interval(cell.interval, summary.metric)
@@ -148,9 +138,17 @@ def _score(summary: Summary, cell: Cell) -> str:
 def _separation(summary: Summary, left: Cell, right: Cell) -> str:
     """Whether `left` is ahead of `right`, as in `"ahead by 0.2 ± 0.1, separated"`."""
     gap = advantage(summary, left, right)
-    size = Interval(abs(gap.mean), gap.half_width, gap.n)
-    direction = "ahead" if gap.mean >= 0 else "behind"
+    size = format_interval(replace(gap, mean=abs(gap.mean)), summary.metric, seeds=False)
+    if not math.isfinite(gap.mean):
+        return "not to be compared: a score is not finite"
+    if is_level(gap, summary.metric) and not gap.excludes(0):
+        return "level" if gap.half_width is None else f"level ({size}, not separated)"
     if gap.half_width is None:
-        return f"{direction} by {format_number(size.mean, summary.metric)}, one seed on a side, so no interval"
-    verdict = "separated" if gap.excludes(0) else "not separated"
-    return f"{direction} by {format_interval(size, summary.metric, seeds=False)}, {verdict}"
+        return f"{'better' if gap.mean > 0 else 'worse'} by {size}, {_why(gap)}, so no interval"
+    direction, verdict = ("ahead" if gap.mean > 0 else "behind"), ("" if gap.excludes(0) else "not ")
+    return f"{direction} by {size}, {verdict}separated"
+
+
+def _why(gap: Interval) -> str:
+    """Why a difference has no interval."""
+    return "one seed on a side" if gap.n == 1 else "the seeds of either side are all equal"

@@ -141,15 +141,40 @@ def test_one_shot(run, monkeypatch):
     assert "nearest neighbour in pixels" in finding.verdict
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "leads"),
+    [
+        ([0.1, 0.1], [0.102, 0.102], False),  # equal seeds
+        ([0.1, 0.1, 0.1], [0.2, 0.21, 0.22], True),
+        ([0.1, 0.11, 0.12], [0.2, 0.21, 0.22], True),
+        ([0.1, 0.11, 0.12], [0.1, 0.11, 0.12], False),
+        ([0.1], [0.2], False),
+        ([0.1, math.nan], [0.2, 0.21], False),
+        ([0.1, 0.11], [0.2, math.inf], False),
+    ],
+)
+def test_nobody_leads_without_an_interval(ours, theirs, leads):
+    found, same = contest(), [curve(0.3, 0.5), curve(0.3, 0.6)]
+    table = {name: [curve(0.3, end) for end in ends] for name, ends in (("ours", ours), ("theirs", theirs))}
+    assert found.leads(table | {"others": same}, "ours", "theirs") == leads
+    assert ("(no interval)" in found.verdict(table)) == (len(set(ours)) == 1 or math.nan in ours)
+
+
 def test_rates_are_compared_between_storing_and_recalling(monkeypatch):
     rate = torch.tensor([[1.0, 1.0, 1.0, 0.5, 0.5, 0.5]] * 3, dtype=torch.float64)
-    rate = rate + torch.tensor([[0.0], [0.1], [0.2]], dtype=torch.float64)
+    seeds = torch.tensor([[0.0], [0.1], [0.2]], dtype=torch.float64)
+    rate = rate * (1 + seeds)
     monkeypatch.setattr(internal_rate, "measure", lambda *_: rate)
     finding = internal_rate.internal_rate(ClaimSettings())
     assert finding.figures[0]["rate while storing"] > finding.figures[0]["rate while recalling"]
     assert finding.holds
     monkeypatch.setattr(internal_rate, "measure", lambda *_: torch.ones(3, 6, dtype=torch.float64))
     assert not internal_rate.internal_rate(ClaimSettings()).holds
+    monkeypatch.setattr(internal_rate, "measure", lambda *_: rate[:1].expand(3, -1))
+    alike = internal_rate.internal_rate(ClaimSettings())
+    assert not alike.holds  # seeds that are all equal show no spread, and so no interval
+    assert alike.figures[0]["± half width"] == "-"
+    assert "storing minus recalling +0.5 (no interval)" in alike.verdict
 
 
 def test_the_rate_is_recorded_of_trained_agents():

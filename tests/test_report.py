@@ -8,17 +8,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evolution import Grid, RunSettings, plots, report
 from evolution.history import HistoryRow
 from evolution.records import RunRecord, read_experiment
+from evolution.references import EXPLANATIONS
 from evolution.results import RunResult
 from evolution.statistics import Interval
 from evolution.summary import Summary, short_names, summarise
 from evolution.tables import format_interval, format_number, markdown
 from evolution.verdicts import headline, verdicts
+from plastic_envs import make_task
 from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.task import Metric
+from plastic_envs.tasks import TASKS
+from plastic_envs.worlds import WORLDS
 from tests.in_process import compare
 from tests.runs import TASK
 
@@ -134,18 +140,27 @@ def test_results_of_other_types_are_one_sentence(change, page, tmp_path):
         read_experiment(tmp_path / "comparison")
 
 
-def summary(scores: dict[tuple[str, str], list[float]], task: str = "CueReward") -> Summary:
-    """A summary with final scores made up."""
+def summary(
+    scores: dict[tuple[str, str], list[float]],
+    task: str = "CueReward",
+    metric: Metric = "squared error",
+    references: dict[str, float] | None = None,
+    spread: float = 0.01,
+) -> Summary:
+    """A summary with final scores made up; `spread` is the half width of each evaluation's own interval."""
+    known = {"zero": 0.333, "shrunken mean": 0.286, "oracle": 0.03, "best possible": 0.036, "chance": 0.333}
+    held = known if references is None else references
     runs = []
     for (rule, searcher), values in scores.items():
         for seed, value in enumerate(values):
-            references = {"zero": 0.333, "shrunken mean": 0.286, "oracle": 0.03}
             result = RunResult(
-                "finished", value, value, value, value, 100, 2000, 1.0, 1.0, 10, references, chance=0.333, best=0.036
-            )
+                "finished", value, value - spread, value + spread, value, 100, 2000, 1.0, 1.0, 10,
+                {name: one for name, one in held.items() if name not in ("chance", "best possible")},
+                chance=held.get("chance"), best=held.get("best possible"),
+            )  # fmt: skip
             settings = RunSettings(task, rule=rule, searcher=searcher, seed=seed)
             runs.append(RunRecord(Path("nowhere"), settings, "finished", result=result))
-    return summarise(runs, {task: ("squared error", False)})[0]
+    return summarise(runs, {task: (metric, metric in ("accuracy", "reward"))})[0]
 
 
 def test_words_when_intervals_separate():
@@ -187,7 +202,118 @@ def test_gradients_of_reward_are_gradients_and_one_s_own_searchers_are_neither()
 
 
 def test_a_single_run_is_not_called_the_best():
-    assert headline(summary({("hebbian", "snes"): [0.1]})) == "CueReward: hebbian by snes: 0.100 (1)."
+    said = headline(summary({("hebbian", "snes"): [0.1]}))
+    assert said == (
+        "CueReward: hebbian by snes: 0.100 (1), ahead of every reference (shrunken mean (0.286) is the strongest)."
+    )
+
+
+def test_equal_seeds_neither_separate_nor_lead():
+    """Right in every episode, with every seed, against 0.2% less: there is no interval that could exclude 0."""
+    made = summary({("hebbian", "pgpe"): [1.0, 1.0], ("none", "pgpe"): [0.998, 0.998]}, metric="accuracy")
+    said = "\n".join([headline(made), *verdicts(made), markdown(made)])
+    assert "better by 0.2%, the seeds of either side are all equal, so no interval" in said
+    assert "the seeds of either side are all equal, so nothing is claimed" in said
+    assert "100.0% ± – (2)" in said
+    assert not re.search("separated|ahead|excludes 0|± 0", said)
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "words"),
+    [
+        ([0.998, 0.998], [0.998, float(np.float32(0.998))], "level."),
+        ([1.0, 1.0], [1.0, 1.0], "level."),
+        ([0.0, -0.0], [0.0, 0.0], "level."),
+        ([0.9981], [0.9979], "level."),  # both show as 99.8%
+        ([0.9, 0.91], [0.91, 0.9], "level (0.0 ± 3.0%, not separated)."),
+        ([0.9], [0.8], "better by 10.0%, one seed on a side, so no interval."),
+        ([0.8], [0.9, 0.91], "worse by 10.5%, one seed on a side, so no interval."),
+        ([1.0, 1.0, 1.0], [0.9, 0.92, 0.91], "ahead by 9.0 ± 2.5%, separated."),
+        ([0.9, 0.92, 0.91], [1.0, 1.0, 1.0], "behind by 9.0 ± 2.5%, separated."),
+        ([0.9, 0.7], [0.6, 0.65], "ahead by 18 ± 101%, not separated."),
+        ([float("nan"), 0.5], [0.6, 0.65], "not to be compared: a score is not finite."),
+        ([float("inf"), 0.5], [0.6, 0.65], "not to be compared: a score is not finite."),
+    ],
+)
+def test_a_verdict_for_every_constellation_of_seeds(mine, its, words):
+    made = summary({("hebbian", "pgpe"): mine, ("none", "pgpe"): its}, metric="accuracy")
+    assert f"Against none: hebbian {words}" in verdicts(made)[0]
+
+
+def test_errors_that_are_nothing_beside_the_references_are_level():
+    made = summary({("hebbian", "pgpe"): [1e-9, 1.1e-9, 1.2e-9], ("none", "pgpe"): [5e-9, 5.1e-9, 5.2e-9]})
+    assert "hebbian level" in verdicts(made)[0]
+    small = {"chance": 1e-8, "best possible": 0.0}
+    made = summary({("hebbian", "pgpe"): [1e-9, 1.1e-9], ("none", "pgpe"): [5e-9, 5.1e-9]}, references=small)
+    assert "hebbian ahead by 4.00e-09 ± 3.0e-10, separated" in verdicts(made)[0]
+
+
+STANDINGS = {
+    (0.1, 0.01): "beats shrunken mean (0.286) by more than its interval, the strongest of them; it is 0.0640 short of "
+    "best possible (0.0360), 74% of the way there from shrunken mean.",
+    (0.3, 0.005): "beats chance (0.333) by more than its interval, but not the next better one, shrunken mean (0.286), "
+    "which it is behind; it is 0.264 short of best possible (0.0360).",
+    (0.28, 0.01): "beats chance (0.333) by more than its interval, but not the next better one, shrunken mean (0.286), "
+    "which it is not told apart from; it is 0.244 short of best possible (0.0360), 2% of the way there from shrunken "
+    "mean.",
+    (
+        0.4,
+        0.01,
+    ): "beats no one by more than its interval; the weakest of them is chance (0.333), which it is behind; "
+    "it is 0.364 short of best possible (0.0360).",
+    (
+        0.036,
+        0.01,
+    ): "beats shrunken mean (0.286) by more than its interval, the strongest of them; it is level with "
+    "best possible (0.0360).",
+    (0.034, 0.01): "beats shrunken mean (0.286) by more than its interval, the strongest of them; it is 0.00200 "
+    "beyond best possible (0.0360).",
+    (0.1, 0.0): "beats shrunken mean (0.286), the strongest of them; without an interval nothing is claimed; it is "
+    "0.0640 short of best possible (0.0360), 74% of the way there from shrunken mean.",
+    (0.286, 0.0): "beats chance (0.333), but not the next better one, shrunken mean (0.286), which it is level with; "
+    "without an interval nothing is claimed; it is 0.250 short of best possible (0.0360).",
+    (float("nan"), 0.1): "cannot be held against them: its score is not finite.",
+}
+
+
+@pytest.mark.parametrize(("score", "spread"), list(STANDINGS))
+def test_one_run_is_held_against_the_references(score, spread):
+    references = {"shrunken mean": 0.286, "oracle": 0.03, "best possible": 0.036, "chance": 0.333}
+    said = verdicts(summary({("hebbian", "snes"): [score]}, spread=spread, references=references))[-1]
+    assert said.startswith("Against the reference predictors (lower is better): hebbian by snes, ")
+    assert said.endswith(STANDINGS[score, spread])
+
+
+def test_one_run_for_reward_is_better_the_more_it_earns():
+    references = {"random": 14.4, "oracle": 375.8}
+    said = {
+        score: verdicts(summary({("none", "a2c"): [score]}, metric="reward", references=references, spread=1.0))[-1]
+        for score in (200.0, 14.0, 5.0, 400.0)
+    }
+    assert "(higher is better): none by a2c, 200 (1), one seed (199 to 201 by a 95% bootstrap" in said[200.0]
+    assert said[200.0].endswith(
+        "beats random (14.4) by more than its interval, the strongest of them; it is 176 short of oracle (376), 51% of "
+        "the way there from random."
+    )
+    assert "the weakest of them is random (14.4), which it is not told apart from" in said[14.0]
+    assert "the weakest of them is random (14.4), which it is behind" in said[5.0]
+    assert said[400.0].endswith("it is 24.2 beyond oracle (376).")
+
+
+def test_references_say_what_they_are():
+    text = markdown(summary({("hebbian", "snes"): [0.1]}))
+    assert "- zero 0.333: answers 0 at every step\n" in text
+    assert "- oracle 0.0300: answers or acts as well as the task allows" in text
+    assert "- best possible 0.0360: the mean over all possible episodes that no agent can pass" in text
+
+
+@pytest.mark.parametrize("name", [*TASKS, *WORLDS])
+def test_every_reference_of_the_package_is_explained(name):
+    tasks = [make_task(name)]
+    if name == "RepeatedGame":
+        tasks.append(make_task("RepeatedGame,game=dilemma"))
+    named = [name for task in tasks for name in (*getattr(task, "references", ()), *task.policies)]
+    assert [name for name in named if name not in EXPLANATIONS] == []
 
 
 def test_a_seed_gone_astray_does_not_press_the_others_onto_the_axis(tmp_path):

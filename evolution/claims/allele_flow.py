@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from evolution.alleles import draw, express, select
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.seeding import make_generator
 from evolution.statistics import mean_interval
 
@@ -134,15 +134,14 @@ def measure_factors(
 
 def _compare(values: Tensor, flow: float, first_order: float, printed: float) -> dict[str, Value]:
     interval = mean_interval(values.tolist(), level=1 - (1 - LEVEL) / (CHECKS * len(LANDSCAPES)))
-    assert interval.half_width is not None
     return {
         "measured": interval.mean,
-        "± half width": interval.half_width,
+        "± half width": half_width(interval),
         "flow": flow,
         "first order": first_order,
         "as printed": printed,
-        "flow fits": not interval.excludes(flow),
-        "printed fits": not interval.excludes(printed),
+        "flow fits": interval.fits(flow),
+        "printed fits": interval.fits(printed),
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evolution.statistics import Interval
 from plastic_envs.checks import check_bool, check_int
 from plastic_envs.errors import UsageError
 
@@ -65,6 +66,11 @@ class Finding:
         lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in table]
         outcome = self.outcome[0].upper() + self.outcome[1:]
         return "\n".join([self.claim, f"Source: {self.source}", "", *lines, "", f"{outcome}: {self.verdict}", ""])
+
+
+def half_width(interval: Interval) -> Value:
+    """Half the width of an interval, for a table; a dash where there is none."""
+    return "-" if interval.half_width is None else interval.half_width
 
 
 def _show(value: Value) -> str:

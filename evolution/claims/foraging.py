@@ -44,7 +44,7 @@ def foraging(settings: ClaimSettings) -> Finding:
     tables = {name: each.run(settings) for name, each in found.items()}
     ages = {name: [by_age(found[name].task, curve.agent) for curve in tables[name][PLASTIC]] for name in found}
     gains = mean_interval([float(age[AGES // 2 :].mean() - age[0]) for age in ages[DRAWN]])
-    rises = gains.low is not None and gains.low > 0
+    rises = gains.above(0)
     gone = not found[FIXED].leads(tables[FIXED], PLASTIC, FEEDFORWARD)
     figures: list[dict[str, Value]] = [
         {"meaning": name.removeprefix("meaning "), **row} for name in found for row in found[name].rows(tables[name])
@@ -53,8 +53,8 @@ def foraging(settings: ClaimSettings) -> Finding:
         claim="In a world of many agents evolution finds a rule by which they learn in life what feeds them.",
         source="R. Rosenbaum: evolve learning rules, without gradients, in multi-agent environments",
         holds=found[DRAWN].wins(tables[DRAWN], PLASTIC) and rises and gone,
-        verdict=f"{DRAWN}: {found[DRAWN].verdict(tables[DRAWN])}, and earns {gains.mean:.3g} ± "
-        f"{gains.half_width or 0:.2g} more a step in the second half of life than in its first tenth; "
+        verdict=f"{DRAWN}: {found[DRAWN].verdict(tables[DRAWN])}, and earns {gains.text()} "
+        f"more a step in the second half of life than in its first tenth; "
         f"{FIXED}: {found[FIXED].verdict(tables[FIXED])}",
         figures=figures,
         draw=partial(_draw, found, tables, ages),

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from evolution.claims.cap_classifiers import STARTS, available, classification, learn_rule, train_by_rule
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
@@ -96,9 +96,9 @@ def _rows(source: str, cells: list[Cell]) -> list[dict[str, Value]]:
                 "data": source,
                 "network": cell.name,
                 "accuracy": interval.mean,
-                "± half width": interval.half_width or 0.0,
+                "± half width": half_width(interval),
                 "majority class": cell.majority,
-                "above majority": interval.low is not None and interval.low > cell.majority,
+                "above majority": interval.above(cell.majority),
             }
         )
     return rows
@@ -107,9 +107,9 @@ def _rows(source: str, cells: list[Cell]) -> list[dict[str, Value]]:
 def _standing(cells: list[Cell]) -> str:
     """How the large recurrent network, the last, does beside the others: "better", "worse" or "not told apart"."""
     leads = [difference_interval(cells[-1].accuracy, cell.accuracy) for cell in cells[:-1]]
-    if all(lead.low is not None and lead.low > 0 for lead in leads):
+    if all(lead.above(0) for lead in leads):
         return "better"
-    return "worse" if any(lead.high is not None and lead.high < 0 for lead in leads) else "not told apart"
+    return "worse" if any(lead.below(0) for lead in leads) else "not told apart"
 
 
 def _verdict(rows: list[dict[str, Value]], standings: list[str], sources: list[str]) -> str:

@@ -41,7 +41,7 @@ def image_memory(settings: ClaimSettings) -> Finding:
     table = found.run(settings)
     mean = evaluate(table[FIXED][0].agent, found.task, found.eval_episodes).references[MEAN]
     interval = mean_interval([curve.final for curve in table[PLASTIC]])
-    below = interval.high is not None and interval.high < mean
+    below = interval.below(mean)
     return Finding(
         claim="A plastic recurrent network completes natural images of a thousand pixels that it never saw in "
         "training; one without plasticity does not.",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents import Agent, make_for, rollout
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.learners import train_all
 from evolution.claims.trainings import Learner, Training
 from evolution.seeding import make_generator
@@ -48,8 +48,7 @@ def internal_rate(settings: ClaimSettings) -> Finding:
         source="Duan et al. 2023, Hebbian and Gradient-based Plasticity, figure of the internal learning rate",
         holds=all(interval.excludes(0) for interval in differences.values()),
         verdict="; ".join(
-            f"{rule}: storing minus recalling {interval.mean:+.3g} ± {interval.half_width or 0:.2g}"
-            for rule, interval in differences.items()
+            f"{rule}: storing minus recalling {interval.text('+.3g')}" for rule, interval in differences.items()
         ),
         figures=[_row(rule, rate, asked, differences[rule]) for rule, rate in rates.items()],
         draw=partial(_draw, rates, asked),
@@ -87,7 +86,7 @@ def _row(rule: str, rate: Tensor, asked: Tensor, difference: Interval) -> dict[s
         "rate while storing": float(rate[:, ~asked].mean()),
         "rate while recalling": float(rate[:, asked].mean()),
         "difference": difference.mean,
-        "± half width": difference.half_width or 0.0,
+        "± half width": half_width(difference),
         "seeds": len(rate),
     }
 

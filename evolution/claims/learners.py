@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from agents import Agent
-from evolution.claims.finding import ClaimSettings, Value
+from evolution.claims.finding import ClaimSettings, Value, half_width
 from evolution.claims.parts import tell_part
 from evolution.claims.trainings import Curve, KeptCurves, Learner, Training, check_apart
 from evolution.evaluation import evaluate
@@ -148,8 +148,7 @@ class Contest:
         """Whether one ends better than another by more than the 95% interval of the difference (Welch)."""
         sign = 1 if self.task.higher_is_better else -1
         mine, its = ([sign * curve.final for curve in table[name]] for name in (one, other))
-        lead = difference_interval(mine, its)
-        return lead.low is not None and lead.low > 0
+        return difference_interval(mine, its).above(0)
 
     def beaten(self, table: Mapping[str, Sequence[Curve]], name: str) -> list[str]:
         """Those that are not ours and that one leads."""
@@ -174,7 +173,7 @@ class Contest:
         return {
             "agent": name,
             self.task.metric_kind: interval.mean,
-            "± half width": interval.half_width or 0.0,
+            "± half width": half_width(interval),
             "seeds": len(curves),
             "parameters": curves[0].parameters,
             "episodes": curves[0].episodes[-1],
@@ -190,7 +189,7 @@ class Contest:
             lost = sorted(table.keys() - set(self.ours) - set(won))
             interval = mean_interval([curve.final for curve in table[name]])
             parts.append(
-                f"{name} at {interval.mean:.3g} ± {interval.half_width or 0:.2g} is better than "
+                f"{name} at {interval.text()} is better than "
                 f"{', '.join(sorted(won)) or 'nobody'}" + (f", not than {', '.join(lost)}" if lost else "")
             )
         return "; ".join(parts)

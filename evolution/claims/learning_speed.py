@@ -16,7 +16,7 @@ from evolution.claims.cap_classifiers import (
     learn_rule,
     plain_rule,
 )
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
@@ -135,11 +135,11 @@ def _rows(source: str, curves: dict[str, Curve]) -> list[dict[str, Value]]:
                 "trained by": name,
                 **{f"at {n}": float(curve.accuracy[:, curve.checkpoints.index(n)].mean()) for n in (EARLY, 1000)},
                 "final": final.mean,
-                "± half width": final.half_width or 0.0,
+                "± half width": half_width(final),
                 f"examples to {SHARE:.0%} of Adam's": float(needed[name].log().mean().exp()),
-                "rule ahead early": early_lead.low is not None and early_lead.low > 0,
-                "rule competes": final_lead.mean >= -TOLERANCE,
-                "rule is quicker": ratio.high is not None and ratio.high < 0,
+                "rule ahead early": early_lead.above(0),
+                "rule competes": final_lead.reaches(-TOLERANCE),
+                "rule is quicker": ratio.below(0),
             }
         )
     return rows
@@ -169,7 +169,7 @@ def _draw(curves: Curves, canvas: "Figure") -> None:
             axes.errorbar(
                 curve.checkpoints,
                 [interval.mean for interval in means],
-                [interval.half_width or 0 for interval in means],
+                [interval.error for interval in means],
                 label=name,
                 ls="-" if name in _RULES else "--",
                 capsize=2,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents import Agent, make_for, rollout
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.learners import Contest
 from evolution.claims.trainings import Curve, Learner
 from evolution.seeding import make_generator
@@ -183,8 +183,8 @@ def judge(control: Control, lives: Lives) -> dict[str, bool]:
     """The two parts of the claim."""
     lead = lives.lead()
     return {
-        f"the rule reaches {control.level:g}": mean_interval(lives.scores(USUAL, PLASTIC)).mean >= control.level,
-        "it is ahead in changed worlds": lead.low is not None and lead.low > 0,
+        f"the rule reaches {control.level:g}": mean_interval(lives.scores(USUAL, PLASTIC)).reaches(control.level),
+        "it is ahead in changed worlds": lead.above(0),
     }
 
 
@@ -200,11 +200,11 @@ def _row(spec: str, world: str, lives: Lives) -> dict[str, Value]:
         "task": spec,
         "world": world,
         PLASTIC: mine.mean,
-        "± rule": mine.half_width or 0.0,
+        "± rule": half_width(mine),
         FIXED: its.mean,
-        "± fixed": its.half_width or 0.0,
+        "± fixed": half_width(its),
         "difference": lead.mean,
-        "± difference": lead.half_width or 0.0,
+        "± difference": half_width(lead),
         BORN: mean_interval(lives.scores(world, BORN)).mean,
     }
 
@@ -214,9 +214,8 @@ def _verdict(spec: str, lives: Lives, parts: Mapping[str, bool]) -> str:
     lead = lives.lead()
     held = " and ".join(part for part, holds in parts.items() if holds) or "nothing"
     return (
-        f"on {spec} the rule gets {mine.mean:.4g} ± {mine.half_width or 0:.2g}, fixed weights {its.mean:.4g} ± "
-        f"{its.half_width or 0:.2g}, and in changed worlds the rule is ahead by {lead.mean:.3g} ± "
-        f"{lead.half_width or 0:.2g}; of the claim, this holds there: {held}"
+        f"on {spec} the rule gets {mine.text('.4g')}, fixed weights {its.text('.4g')}, and in changed worlds the "
+        f"rule is ahead by {lead.text()}; of the claim, this holds there: {held}"
     )
 
 
@@ -245,7 +244,7 @@ def _draw_worlds(lives: Lives, axes: "Axes") -> None:
     for number, kind in enumerate((PLASTIC, FIXED)):
         found = [mean_interval(lives.scores(world, kind)) for world in names]
         places = [place + 0.2 * number - 0.1 for place in range(len(names))]
-        means, widths = [one.mean for one in found], [one.half_width or 0 for one in found]
+        means, widths = [one.mean for one in found], [one.error for one in found]
         axes.errorbar(means, places, xerr=widths, fmt="o", color=f"C{number}", capsize=3)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()

@@ -115,14 +115,14 @@ def _judge(found: Contest, settings: ClaimSettings, claim: str, source: str, *, 
 
     def good(name: str) -> bool:
         interval = mean_interval([curve.final for curve in table[name]])
-        if interval.low is None:  # one seed: no interval to be above by
+        if interval.n == 1:  # one seed: no interval to be above by
             others = [table[other][0].final for other in table.keys() - set(found.ours)]
-            return interval.mean > max(bar, *others)
-        return interval.low > bar and found.wins(table, name)
+            beside = max(bar, *others)
+            return interval.mean > beside and not interval.ties(beside)
+        return interval.above(bar) and found.wins(table, name)
 
     best = max(found.ours, key=lambda name: mean_interval([curve.final for curve in table[name]]).mean)
     reached = mean_interval([curve.final for curve in table[best]])
-    half = "" if reached.half_width is None else f" ± {reached.half_width:.1%}"
     others = ", ".join(
         f"{name} {mean_interval([curve.final for curve in table[name]]).mean:.1%}"
         for name in sorted(table.keys() - set(found.ours))
@@ -131,7 +131,7 @@ def _judge(found: Contest, settings: ClaimSettings, claim: str, source: str, *, 
         claim=claim,
         source=source,
         holds=any(good(name) for name in found.ours),
-        verdict=f"on {where} the best plastic network, {best}, reaches {reached.mean:.1%}{half}; {others}; nearest "
+        verdict=f"on {where} the best plastic network, {best}, reaches {reached.text('.1%', '.1%')}; {others}; nearest "
         f"neighbour in pixels {references[NEAREST]:.1%}, chance {references['chance']:.1%}",
         figures=found.rows(table),
         draw=lambda canvas: found.draw(table, canvas.subplots()),

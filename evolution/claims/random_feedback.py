@@ -13,7 +13,7 @@ from agents.feedback_angles import query_angles
 from agents.feedback_network import FeedbackNetwork
 from agents.rules.pool import TERMS, Pool
 from evolution.claims.cap_classifiers import available
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, difference_interval, mean_interval
@@ -158,7 +158,7 @@ def gap_closed(learned: dict[str, Learned]) -> Interval:
         return Interval(math.nan, None, len(low))
     share = float((pool - low).mean()) / gap
     error = mean_interval((((pool - low) - share * (high - low)) / gap).tolist())
-    return Interval(share, error.half_width, error.n)
+    return Interval(share, error.half_width, error.n, error.resolution)
 
 
 def survivors(theta: Tensor) -> set[int]:
@@ -172,8 +172,8 @@ def judge(learned: dict[str, Learned]) -> dict[str, bool]:
     behind = difference_interval(learned[BP].accuracy.tolist(), learned[FA].accuracy.tolist())
     share = gap_closed(learned)
     return {
-        "FA is slow": behind.low is not None and behind.low > 0,
-        "the pool closes most of the gap": share.low is not None and share.low > SHARE,
+        "FA is slow": behind.above(0),
+        "the pool closes most of the gap": share.above(SHARE),
         "L1 leaves 1, 3 and 10": survivors(learned[SPARSE].theta) == KEPT,
     }
 
@@ -187,7 +187,7 @@ def _rows(source: str, learned: dict[str, Learned]) -> list[dict[str, Value]]:
                 "data": source,
                 "method": name,
                 "accuracy": final.mean,
-                "± half width": final.half_width or 0.0,
+                "± half width": half_width(final),
                 **{f"θ_{term}": value for term, value in enumerate(one.theta.mean(0).tolist(), 1)},
                 **{f"angle {layer}": value for layer, value in enumerate(one.angles.mean(-1).tolist(), 1)},
                 "updates left out": int(one.skipped.sum()),
@@ -201,7 +201,7 @@ def _verdict(source: str, learned: dict[str, Learned], parts: dict[str, bool]) -
     left = ", ".join(map(str, sorted(survivors(learned[SPARSE].theta))))
     held = " and ".join(part for part, holds in parts.items() if holds) or "nothing"
     return (
-        f"on {source} the pool closes {share.mean:.2f} ± {share.half_width or 0:.2f} of the gap and L1 leaves "
+        f"on {source} the pool closes {share.text('.2f', '.2f')} of the gap and L1 leaves "
         f"{left}; of the claim, this holds there: {held}"
     )
 

@@ -18,10 +18,10 @@ from evolution.claims.cap_classifiers import (
     plain_rule,
     train_by_rule,
 )
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
-from evolution.statistics import Interval, difference_interval, mean_interval
+from evolution.statistics import difference_interval, mean_interval
 from plastic_envs.tasks.online_classification import OnlineClassification
 
 if TYPE_CHECKING:
@@ -142,12 +142,10 @@ def compare(table: dict[str, Withstood]) -> dict[str, bool]:
     """The parts of the criterion, and whether each is met."""
 
     def above(better: str, worse: str) -> bool:
-        lead = difference_interval(_mean_share(table[better]), _mean_share(table[worse]))
-        return lead.low is not None and lead.low > 0
+        return difference_interval(_mean_share(table[better]), _mean_share(table[worse])).above(0)
 
     def strongest_above(better: str, worse: str) -> bool:
-        lead = difference_interval(table[better].strongest.tolist(), table[worse].strongest.tolist())
-        return lead.low is not None and lead.low > 0
+        return difference_interval(table[better].strongest.tolist(), table[worse].strongest.tolist()).above(0)
 
     return {
         "rule T=3 above rule T=1": above(RECURRENT, RULE) and strongest_above(RECURRENT, RULE),
@@ -171,20 +169,16 @@ def _row(source: str, name: str, withstood: Withstood) -> dict[str, Value]:
         "data": source,
         "network": name,
         "accuracy": accuracy.mean,
-        "±": _half(accuracy),
+        "±": half_width(accuracy),
         "paper": printed[0],
         **{f"ε={epsilon:g}": interval.mean for epsilon, interval in zip(EPSILONS, intervals, strict=True)},
-        "± at 2": _half(at[2.0]),
+        "± at 2": half_width(at[2.0]),
         "paper at 2": printed[1],
-        "± at 4": _half(at[4.0]),
+        "± at 4": half_width(at[4.0]),
         "paper at 4": printed[2],
         "more steps at 2": float(withstood.longer.mean()),
         "all attacks at 2": float(withstood.strongest.mean()),
     }
-
-
-def _half(interval: Interval) -> float:
-    return interval.half_width or 0.0
 
 
 def _verdict(source: str, parts: dict[str, bool], rows: list[dict[str, Value]]) -> str:
@@ -206,7 +200,7 @@ def _draw(table: dict[str, dict[str, Withstood]], canvas: "Figure") -> None:
     for axes, (source, of_source) in zip(canvas.subplots(1, len(table), squeeze=False)[0], table.items(), strict=True):
         for name, withstood in of_source.items():
             intervals = [mean_interval(share.tolist()) for share in withstood.shares.T]
-            means, halves = [interval.mean for interval in intervals], [_half(interval) for interval in intervals]
+            means, halves = [interval.mean for interval in intervals], [interval.error for interval in intervals]
             axes.errorbar(EPSILONS, means, halves, label=name, ls="--" if name in GRADIENT else "-", capsize=2)
         axes.set_xlabel("radius ε")
         axes.set_title(source)

@@ -17,7 +17,7 @@ from evolution.claims.cap_classifiers import (
     plain_rule,
     train_by_rule,
 )
-from evolution.claims.finding import ClaimSettings, Finding, Value
+from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
@@ -129,17 +129,17 @@ def _rows(source: str, accuracies: Accuracies) -> list[dict[str, Value]]:
     for (rounds, name), accuracy in accuracies.items():
         interval = mean_interval(accuracy)
         lead = difference_interval(accuracy, accuracies[rounds, USUAL])
-        behind = lead.high is not None and lead.high < 0
+        behind = lead.below(0)
         rows.append(
             {
                 "data": source,
                 "rounds": rounds,
                 "scheme": name,
                 "accuracy": interval.mean,
-                "± half width": interval.half_width or 0.0,
+                "± half width": half_width(interval),
                 "over mistakes": lead.mean,
-                "± of that": lead.half_width or 0.0,
-                "as claimed": behind if name in WORSE else lead.mean >= -TOLERANCE,
+                "± of that": half_width(lead),
+                "as claimed": behind if name in WORSE else lead.reaches(-TOLERANCE),
             }
         )
     return rows

@@ -1,0 +1,36 @@
+"""What the names beside a score stand for, in one sentence each, to be printed where they are."""
+
+EXPLANATIONS = {
+    "chance": "what knowing nothing of the episode comes to",
+    "random": "draws every action evenly, whatever it sees",
+    "zero": "answers 0 at every step",
+    "zeros": "answers 0 at every step",
+    "echo": "repeats the reward that it is shown, and answers 0 where none is: no memory at all",
+    "shrunken mean": "answers with the best multiple of the mean reward shown so far: the best there is without "
+    "remembering which cue came with which reward",
+    "ideal observer": "sees what agents see and answers with the reward of the nearest cue that was shown: a perfect "
+    "memory",
+    "ridge": "fits a ridge regression to the examples that the episode shows",
+    "majority class": "answers with the class that most of the examples shown are of",
+    "nearest class mean": "answers with the class whose examples have the nearest mean",
+    "nearest neighbour": "answers with the label of the most similar image shown, pixel by pixel",
+    "copying what is shown": "answers with the half that it is asked with, and 0 for the rest",
+    "mean of the patterns": "fills what is missing with the mean of all patterns shown, as if it could not tell which "
+    "is asked for",
+    "mean of the images shown": "answers with the mean of all images shown, as if it could not tell which is asked for",
+    "nearest image shown": "answers with the image whose given half is the most similar: a perfect memory",
+    "fixed": "goes for the same kinds of food in every life, whatever they mean there: it never learns",
+    "defect": "never cooperates",
+    "tit-for-tat": "cooperates unless a neighbour has just defected",
+    "oracle": "answers or acts as well as the task allows, mostly by being told what agents have to find out; measured "
+    "on these very episodes",
+    "best possible": "the mean over all possible episodes that no agent can pass, calculated rather than measured: on "
+    "any number of episodes the oracle comes out a little above or below it",
+}
+"""By the names of the package's predictors and policies; what one's own tasks name is not among them."""
+
+
+def explained(name: str, score: str) -> str:
+    """A reference with its score, and what it is where that is known: `"zero 0.333: answers 0 at every step"`."""
+    told = EXPLANATIONS.get(name)
+    return f"{name} {score}: {told}" if told else f"{name} {score}"
