@@ -218,8 +218,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
             raise UsageError(f"values must hold one for each of the {self.num_envs} copies, not {len(each)}")
         if hasattr(self, name):
             raise UsageError(
-                f"{name!r} cannot be set for a copy: all copies are one {type(self.task).__name__}, so give its options "
-                "when the environment is made"
+                f"{name!r} cannot be set for a copy: all copies are one {type(self.task).__name__}, so give "
+                "its options when the environment is made"
             )
         self._of_copies[name] = each
 

@@ -1,7 +1,7 @@
 """The table of clients × ids: `make clients` installs the clients in an environment of their own and fills it.
 
-`python -m tests.clients torchrl` has one of them live in every registered environment. A line for each says "ok" or what
-went wrong; the exit status is 1 if anything did.
+`python -m tests.clients torchrl` has one of them live in every registered environment. A line for each says "ok" or
+what went wrong; the exit status is 1 if anything did.
 """
 
 import argparse
