@@ -2,7 +2,8 @@
 
 import gymnasium
 from torchrl.collectors import Collector
-from torchrl.envs import EnvBase, GymEnv, GymWrapper, RandomPolicy, check_env_specs
+from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs
+from torchrl.modules import RandomPolicy
 
 FRAMES = 120
 
