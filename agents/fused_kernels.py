@@ -8,9 +8,16 @@ nothing where there are none.
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from numpy import floating
 from numpy.typing import NDArray
+
+from plastic_envs.working_directory import away_from
+
+with away_from(".numba_config.yaml"):
+    import numba
+
+# Numba reads this file of the working directory before it compiles anything; it may name a cache, which is unpickled.
+numba.core.config._config_fname = ""
 
 Array = NDArray[floating[Any]]
 Maybe = Any

@@ -54,8 +54,9 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
         config = dict(settings["agent"])
         members = [dict(member) for member in config.pop("species", [config])]
         for member in members:
-            for key in {"rule", "network", "cell", "front_end"} & member.keys():
-                check_trusted(folder / "agent.json", member[key], trust)
+            for value in member.values():
+                if isinstance(value, str):
+                    check_trusted(folder / "agent.json", value, trust)
         made = [make(**member) for member in members]
         agent = made[0] if len(made) == 1 else Species(made)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -164,8 +164,9 @@ class EvoTorchSearcher(Searcher):
 def _find(algorithm: str | Callable[..., SearchAlgorithm]) -> Callable[..., SearchAlgorithm]:
     if not isinstance(algorithm, str):
         return algorithm
-    target = algorithm if ":" in algorithm else f"evotorch.algorithms:{algorithm}"
-    found: Callable[..., SearchAlgorithm] = load_object(target, "searcher")
+    own = ":" in algorithm
+    target = algorithm if own else f"evotorch.algorithms:{algorithm}"
+    found: Callable[..., SearchAlgorithm] = load_object(target, "searcher", own=own)
     return found
 
 

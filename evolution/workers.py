@@ -5,6 +5,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import traceback
 from collections import deque
@@ -15,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from plastic_envs.errors import UsageError
+from plastic_envs.working_directory import CHILDREN, safe_children
 
 Report = Callable[[Any], None]
 Job = Callable[[Any, Report], None]
@@ -81,8 +83,9 @@ def run_isolated(function: Job, items: Sequence[Any], jobs: int) -> Generator[Ev
 def _start(function: Job) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, function), daemon=True)
-    process.start()
+    process = context.Process(target=_work, args=(theirs, function, os.environ.get(CHILDREN)), daemon=True)
+    with safe_children():
+        process.start()
     theirs.close()  # so that its end shows as an end of file
     try:
         ours.recv()
@@ -95,8 +98,11 @@ def _start(function: Job) -> _Worker:
     return _Worker(process, ours)
 
 
-def _work(connection: Connection, function: Job) -> None:
+def _work(connection: Connection, function: Job, environment: str | None) -> None:
     """Serve items until the parent says None, or is gone."""
+    os.environ.pop(CHILDREN)  # was for the start of this process, not for those that the user's code may start
+    if environment is not None:
+        os.environ[CHILDREN] = environment
     # Ctrl-C reaches the whole process group: the parent decides, and ends its workers by SIGTERM.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

@@ -4,6 +4,18 @@ Importing this package registers `plastic_envs/<Task>-v0` for every row of `TASK
 `gymnasium.make("plastic_envs:plastic_envs/<Task>-v0")` does the same.
 """
 
+import os
+import sys
+
+if (
+    sys.argv[:1] == ["-m"]
+    and "plastic_envs" in sys.orig_argv
+    and not sys.flags.safe_path
+    and os.path.abspath(sys.path[0]) != os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+):
+    # `python -m plastic_envs` puts the working directory first: what lies there must not stand for what is installed
+    del sys.path[0]
+
 import gymnasium
 
 from plastic_envs.env import TaskEnv

@@ -1,5 +1,6 @@
 """Any Gymnasium environment as a task: `gym:CartPole-v1`."""
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,19 +8,24 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 from torch import Tensor
 
 from plastic_envs.changed_worlds import PREFIX as ATTRIBUTE
 from plastic_envs.changed_worlds import change_world
 from plastic_envs.checks import check_bool, check_int
-from plastic_envs.errors import UsageError, usage_error
-from plastic_envs.registry import find_in_working_directory
+from plastic_envs.errors import NotImportableError, UsageError
+from plastic_envs.foreign import Environment, Foreign, blamed
+from plastic_envs.foreign_trial import warn_of_own_randomness
 from plastic_envs.task import Metric, Step, Task, layout
+from plastic_envs.working_directory import import_own, is_module_of
 
 PREFIX = "gym:"
 """What a task's name begins with if the rest is the id of a Gymnasium environment."""
+
+SEEDS = 2**31
+"""Seeds handed out lie below, as `numpy.random.seed` and many a simulator's take no larger ones."""
 
 
 def without_prefix(spec: str) -> str:
@@ -27,21 +33,23 @@ def without_prefix(spec: str) -> str:
     return spec.removeprefix(PREFIX)
 
 
-Environment = gymnasium.Env[Any, Any]
-
-
 class ExternalTask(Task):
     """Episodes of a Gymnasium environment, lived by many copies of it.
 
     Observations are flattened; those of a `Discrete` space become one-hot. The action is the number of the largest
-    output where the space is `Discrete`; where it is a `Box` it is the outputs, limited to the box's bounds. Episodes
-    end by the environment's own termination or truncation: from then on they pay 0 and show zeros. Loss and metric
-    follow from the reward, summed over the episode.
+    output where the space is `Discrete`; where it is a `Box` it is the outputs, limited to the box's bounds and, in one
+    of integers, rounded. Episodes end by the environment's own termination or truncation: from then on they pay 0 and
+    show zeros. Loss and metric follow from the reward, summed over the episode in double precision.
 
-    `reset` draws a seed for each episode, so that episode i is that of `gymnasium.make(env_id).reset(seed=seed_i)`, for
-    each individual of a population too: there are as many copies of the environment as the actions ask for. (A vector
-    environment with a generator for all its copies would start each individual elsewhere.) Copies are kept for the
-    next episodes, and closed with the task; the state stands for them, so that one batch is lived at a time, and once.
+    An action or observation that is not finite ends its episode with the reward NaN, so that this individual's fitness
+    is not finite; what is no observation of the declared space, or lies far outside of it, is refused.
+
+    `reset` draws a seed below 2³¹ for each episode, so that episode i is that of
+    `gymnasium.make(env_id).reset(seed=seed_i)`, for each individual of a population too: there are as many copies of
+    the environment as the actions ask for. (A vector environment with a generator for all its copies would start each
+    individual elsewhere.) When the task is made, a few steps are taken twice: a line says so if they differ, as where
+    an environment draws from a generator that its seed does not decide. Copies are kept for the next episodes, and
+    closed with the task; the state stands for them, so that one batch is lived at a time, and once.
 
     Args:
         env_id: An id, or `module:id` for a module that registers it.
@@ -55,7 +63,7 @@ class ExternalTask(Task):
 
     Raises:
         UsageError: there is no such environment, it needs what is not installed, an option is unknown, it has other
-            spaces, or no horizon.
+            spaces, or no horizon; as in `reset` and `step`, it raises something or gives what is not Gymnasium's form.
     """
 
     metric_kind: Metric = "reward"
@@ -87,25 +95,26 @@ class ExternalTask(Task):
             return environment
 
         self._environments = _Environments(make)
-        find_in_working_directory()
+        _import(self.name, env_id.rpartition(":")[0])
         try:
             environment = self._environments.take(1)[0]
-        except (gymnasium.error.Error, ImportError, TypeError, ValueError, AttributeError) as error:
-            raise usage_error(f"task {self.name!r}: {' '.join(str(error).split())}", error) from None
+        except Exception as error:
+            given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+            raise blamed(f"task {self.name!r}{f' with {given}' * bool(given)}", error) from error
         registered = environment.spec and environment.spec.max_episode_steps
         if not registered:
             raise UsageError(f"task {self.name!r} has no limit of its own: say max_episode_steps=…")
         self.horizon = registered
-        self._read = _reader(self.name, environment.observation_space)
-        self._act = _actor(self.name, environment.action_space, reverse_actions)
+        self.foreign = Foreign(self.name, environment, reverse_actions)
         self.action_kind = "discrete" if isinstance(environment.action_space, Discrete) else "box"
         self.output_size = int(gymnasium.spaces.flatdim(environment.action_space))
-        self.slices = layout({"observation": int(gymnasium.spaces.flatdim(environment.observation_space))})
+        self.slices = layout({"observation": self.foreign.size})
         self._living: _Lives | None = None
+        warn_of_own_randomness(self.foreign, environment)
 
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple["_Lives", Tensor]:
         """Draw seeds and show the first observations (B, D), which are the same for all individuals."""
-        seeds = torch.randint(2**62, (batch_size,), generator=generator, device=generator.device).tolist()
+        seeds = torch.randint(SEEDS, (batch_size,), generator=generator, device=generator.device).tolist()
         self._living = _Lives(self, seeds)
         return self._living, torch.from_numpy(self._living.begin(batch_size))
 
@@ -133,16 +142,28 @@ class _Environments:
         return self._made[:count]
 
 
+def _import(name: str, module: str) -> None:
+    """Import the module that registers an environment, if one is named."""
+    try:
+        if module:
+            import_own(module)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and is_module_of(error.name, module):
+            raise NotImportableError(f"task {name!r}: there is no module {module!r} on the Python path") from None
+        raise blamed(f"task {name!r}: its module", error) from error
+
+
 def _close(environments: list[Environment]) -> None:
     for environment in environments:
-        environment.close()
+        with contextlib.suppress(Exception):  # at the end of a run, or of Python, nobody could mend it
+            environment.close()
 
 
 class _Outcome(NamedTuple):
     """Of a step of N copies."""
 
     observations: NDArray[np.float32]  # (N, D)
-    rewards: NDArray[np.float32]  # (N,)
+    rewards: NDArray[np.float64]  # (N,)
     ended: NDArray[np.bool_]  # (N,), in this step or before
     counts: NDArray[np.bool_]  # (N,), whether the episode had not ended before
 
@@ -163,8 +184,9 @@ class _Lives:
         self.ended = np.zeros(count, np.bool_)
         observations = np.zeros((count - first, self.task.observation_size), np.float32)
         for index in range(first, count):
-            seen, _ = self.environments[index].reset(seed=self.seeds[index % len(self.seeds)])
-            observations[index - first] = self.task._read(seen)
+            seed = self.seeds[index % len(self.seeds)]
+            observations[index - first] = self.task.foreign.reset(self.environments[index], seed)
+        self.task.foreign.check_limits(observations)
         return observations
 
     def step(self, actions: NDArray[Any]) -> _Outcome:
@@ -178,15 +200,19 @@ class _Lives:
         if count != len(self.environments):
             raise UsageError(f"{self.task.name}: these are actions for {count} episodes of {len(self.environments)}")
         counts, ended = ~self.ended, self.ended.copy()
-        observations = np.zeros((count, self.task.observation_size), np.float32)
-        rewards = np.zeros(count, np.float32)
-        given = self.task._act(actions)
-        for index in counts.nonzero()[0].tolist():
-            seen, rewards[index], terminated, truncated, _ = self.environments[index].step(given[index])
-            if terminated or truncated:
-                ended[index] = True
-            else:
-                observations[index] = self.task._read(seen)
+        wide = np.zeros((count, self.task.observation_size))
+        rewards = np.zeros(count)
+        foreign = self.task.foreign
+        given, usable = foreign.act(actions)
+        for index in (counts & usable).nonzero()[0].tolist():
+            seen, rewards[index], ended[index] = foreign.step(self.environments[index], given[index])
+            if seen is not None:
+                wide[index] = seen
+        with np.errstate(over="ignore"):
+            observations = wide.astype(np.float32)
+        lost = counts & ~(usable & np.isfinite(observations).all(1))
+        observations[lost], rewards[lost], ended[lost] = 0, np.nan, True
+        foreign.check_limits(observations[~ended])
         self.ended = ended
         return _Outcome(observations, rewards, ended, counts)
 
@@ -211,27 +237,3 @@ class _StepOutside(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int, None], action: Tensor, lives: _Lives) -> tuple[Any, ...]:
         """The same with the individuals in front."""
         return _StepOutside.apply(action.movedim(in_dims[0], 0), lives), 0  # type: ignore[no-untyped-call]
-
-
-def _reader(name: str, space: gymnasium.Space[Any]) -> Callable[[Any], Any]:
-    """From an observation to numbers (D,)."""
-    if isinstance(space, Box):
-        return np.ravel
-    if isinstance(space, Discrete):
-        one_hot = np.eye(int(space.n), dtype=np.float32)
-        return lambda seen: one_hot[int(seen - space.start)]
-    raise UsageError(f"task {name!r} has observations in {space}: those of a Box or Discrete space can be used")
-
-
-def _actor(name: str, space: gymnasium.Space[Any], reverse: bool) -> Callable[[NDArray[Any]], Any]:
-    """From the actions of N copies, (N, K) or (N,) if discrete, to a sequence of what the environments take."""
-    if isinstance(space, Box):
-        low, high, shape, dtype = space.low, space.high, space.shape, space.dtype
-        if reverse and not space.is_bounded():
-            raise UsageError(f"task {name!r} takes actions in {space}, which has no middle: they cannot be reversed")
-        sign, zero = (-1, low + high) if reverse else (1, 0)
-        return lambda actions: (zero + sign * actions.reshape(-1, *shape).clip(low, high)).astype(dtype)
-    if isinstance(space, Discrete):
-        sign, first = (-1, space.start + space.n - 1) if reverse else (1, space.start)
-        return lambda actions: (first + sign * actions).tolist()
-    raise UsageError(f"task {name!r} takes actions in {space}: those of a Box or Discrete space can be used")

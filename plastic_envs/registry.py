@@ -3,14 +3,13 @@
 import importlib
 import inspect
 import json
-import os
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from plastic_envs.checks import did_you_mean
 from plastic_envs.errors import NotImportableError, UnknownNameError, UsageError, WrongTypeError, usage_error
+from plastic_envs.working_directory import import_own, is_hidden, is_module_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Registry(Mapping[str, Row]):
         Raises:
             UsageError: the name is unknown, or its module or attribute cannot be imported.
         """
-        return load_object(self[name].target, self.kind)
+        return load_object(self[name].target, self.kind, own=name not in self._rows)
 
     def load_class(self, name: str, base: type) -> Any:
         """The class that a name stands for.
@@ -76,29 +75,27 @@ class Registry(Mapping[str, Row]):
         return found
 
 
-def load_object(target: str, kind: str) -> Any:
-    """Import `"package.module:Name"`; modules in the working directory are found as by `python -m`."""
+def load_object(target: str, kind: str, *, own: bool = True) -> Any:
+    """Import `"package.module:Name"`; one of the user's `own` may lie in the working directory.
+
+    Raises:
+        UsageError: it is not of this form, or its module or attribute cannot be imported.
+    """
     module_name, _, attribute = target.partition(":")
     if not all(word.isidentifier() for word in [*module_name.split("."), attribute]):
         raise UsageError(f"{kind} {target!r} is not of the form module:Name")
-    find_in_working_directory()
     try:
-        module = importlib.import_module(module_name)
+        module = (import_own if own else importlib.import_module)(module_name)
     except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+        if is_module_of(error.name, module_name):
             raise NotImportableError(
                 f"{kind} {target!r}: there is no module {module_name!r} on the Python path"
             ) from None
         raise
     if not hasattr(module, attribute):
-        raise NotImportableError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}")
+        hint = "; that of the working directory has the name of an installed one" if is_hidden(module_name) else ""
+        raise NotImportableError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}{hint}")
     return getattr(module, attribute)
-
-
-def find_in_working_directory() -> None:
-    """Let modules in the working directory be imported, as `python -m` does."""
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
 
 
 def construct(kind: str, name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
@@ -133,8 +130,17 @@ def check_trusted(where: object, spec: str, trust: Collection[str]) -> None:
 def own_code(spec: str) -> list[str]:
     """Every `module:Name` in a spec: its own name and those in the values of its options (a source of images)."""
     name, options = parse_spec(spec)
-    inner = [found for value in options.values() if isinstance(value, str) for found in own_code(value)]
+    inner = [found for value in options.values() for text in _texts(value) for found in own_code(text)]
     return [name, *inner] if ":" in name else inner
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The strings in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:

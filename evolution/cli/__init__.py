@@ -1,8 +1,10 @@
 """The command line `plastic-envs`: a file per command in this package, and a row here."""
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A command's module, and the libraries behind it, are imported only when it is called.
     """
+    if argv is None:
+        _leave_working_directory()
     argv = [*(sys.argv[1:] if argv is None else argv)]  # the name `list` is a module here once that command has run
     try:
         args = _parser(argv).parse_args(argv)
@@ -53,6 +57,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"plastic-envs: error: {error.sentence}", file=sys.stderr)
         return 2
+
+
+def _leave_working_directory() -> None:
+    """Let nothing in the working directory, perhaps a folder that one was sent, stand for what is installed.
+
+    `python -m` and an empty entry of PYTHONPATH put it on the module path; matplotlib reads settings that lie there.
+    """
+    here, home = os.path.abspath(""), os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if here != home:
+        sys.path[:] = [place for place in sys.path if os.path.abspath(place) != here]
+    if os.path.lexists("matplotlibrc"):
+        from plastic_envs.working_directory import away_from
+
+        with away_from("matplotlibrc"), contextlib.suppress(ImportError):
+            import matplotlib  # noqa: F401
 
 
 class _Parser(argparse.ArgumentParser):
