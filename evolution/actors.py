@@ -11,20 +11,29 @@ from evolution.searcher import Searcher
 from plastic_envs.checks import check_int
 from plastic_envs.errors import MissingExtraError, UsageError
 
+SECONDS = 10
+"""Within which a cluster must answer."""
+SETTINGS = b"\x04"
+"""A kind of frame of HTTP/2, and the first that a server sends."""
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
+"""What a client of HTTP/2 sends first: words for servers that know nothing of it, and settings, none."""
+
 
 @contextlib.contextmanager
 def ray_running(cpus: int, address: str | None = None) -> Generator[None]:
     """Ray started on this machine with so many processes, or an existing cluster joined; left at the end.
+
+    Ray that is started here serves this process alone, see `evolution.local_ray`; a cluster keeps its own settings, and
+    if it asks for a token, Ray finds it as usual, in `RAY_AUTH_TOKEN` or `~/.ray/auth_token`.
 
     Args:
         cpus: How many processes work side by side, where Ray is started here.
         address: Of a cluster, "auto" or "host:port" as in `ray.init`; None to start Ray here.
 
     Raises:
-        UsageError: there is no such cluster, or Ray lost what it worked on for good.
+        UsageError: there is no such cluster, it refuses, or Ray lost what it worked on for good.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # these two: no warnings about tokens and accelerators
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning about accelerators
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what Ray does about a lost process is not for the user
     try:
         with warnings.catch_warnings():
@@ -32,31 +41,54 @@ def ray_running(cpus: int, address: str | None = None) -> Generator[None]:
             import ray
     except ModuleNotFoundError:
         raise MissingExtraError("running on Ray", "evolution") from None
-    _check_address(address)
-    here = {"num_cpus": cpus, "include_dashboard": False} if address is None else {"address": address}
+    from evolution.local_ray import local_ray
+
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **here)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(f"ray_address={address!r}: {' '.join(str(error).split())}") from None
-    try:
-        yield
+        with local_ray(cpus) if address is None else _cluster(address):
+            yield
     except ray.exceptions.RayError as error:
         raise UsageError(
             f"Ray lost a process for good ({type(error).__name__}); what was saved is there: go on with --resume"
         ) from error
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Generator[None]:
+    """A cluster joined."""
+    import ray
+
+    _check_address(address)
+    logging.getLogger("ray").setLevel(logging.ERROR)  # a cluster without a token is its owner's choice
+    try:
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise UsageError(f"ray_address={address!r}: {' '.join(str(error).split())}") from None
+    try:
+        yield
     finally:
         ray.shutdown()
 
 
-def _check_address(address: str | None) -> None:
-    """Refuse a host and port where nothing answers: Ray itself would try for minutes."""
-    host, _, port = (address or "").rpartition(":")
-    if not host or "/" in host or not port.isdecimal():
+def _check_address(address: str) -> None:
+    """Refuse a host and port where no Ray answers: Ray itself would try for minutes, and end the process.
+
+    What Ray listens with, gRPC, tells its settings as soon as it is greeted.
+    """
+    given = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    host, _, port = given.removeprefix("ray://").rpartition(":")
+    if given == "auto" or "://" in host:  # Ray looks for it itself
         return
+    if not host or not port.isdecimal():
+        raise UsageError(f"ray_address must be host:port, ray://host:port or auto, not {given!r}")
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as connection:
+            connection.sendall(GREETING)
+            answer = connection.recv(9)
     except (OSError, OverflowError) as error:
         raise UsageError(f"ray_address={address!r}: nothing answers there: {error}") from None
+    encrypted = os.environ.get("RAY_USE_TLS", "0") not in ("", "0")
+    if answer[3:4] != SETTINGS and not encrypted:
+        raise UsageError(f"ray_address={address!r}: what answers there is not Ray: give the port of its head")
 
 
 def check_actors(searcher: Searcher, actors: int | None, address: str | None) -> None:

@@ -1,5 +1,6 @@
 """Searches among many agents: clones, mixed populations, species; and the same by Ray's processes."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import ray
 import torch
 from PIL import Image
 
@@ -169,7 +172,59 @@ def generations(spec, task, agent, actors, steps=3, during=None):
     return told, [value for _, value in searcher.agent().named_parameters()]
 
 
-def test_actors_give_the_same_bits(task, agent):
+def listening():
+    """The addresses at which this process and all that it has started listen, as Linux writes them."""
+
+    def family(process):
+        lists = [task.joinpath("children").read_text().split() for task in Path(f"/proc/{process}/task").iterdir()]
+        return [process, *(one for children in lists for child in children for one in family(child))]
+
+    ours = set()
+    for process in family(str(os.getpid())):
+        for descriptor in os.listdir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                ours.add(os.readlink(f"/proc/{process}/fd/{descriptor}"))
+    tables = [Path("/proc/net", kind).read_text().splitlines()[1:] for kind in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table]
+    return [words[1].partition(":")[0] for words in lines if words[3] == "0A" and f"socket:[{words[9]}]" in ours]
+
+
+ASK = """
+import sys
+from ray._raylet import GcsClient
+print(bool(GcsClient(address=sys.argv[1]).internal_kv_keys(b"", namespace=None)))
+"""
+
+
+def ask(address, **environment):
+    """Look into what Ray's head keeps, as another process of this machine; its home is nowhere."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    command = [sys.executable, "-c", ASK, address]
+    return subprocess.run(
+        command, env=own | {"HOME": "/nowhere"} | environment, capture_output=True, text=True, check=False
+    )
+
+
+def check_that_ray_is_for_us_alone():
+    found = listening()
+    assert len(found) >= 6  # head, raylet, agent, driver and workers
+    assert set(found) <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    address = ray._private.worker._global_node.address
+    token = os.environ["RAY_AUTH_TOKEN"]
+    for refused in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "ab" * 32}):
+        asked = ask(address, **refused)
+        assert not asked.stdout
+        assert "InvalidAuthToken" in asked.stderr
+    assert ask(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token).stdout == "True\n"
+    folder = Path(ray._private.worker._global_node.get_temp_dir_path()).parent
+    assert folder.stat().st_mode & 0o077 == 0
+    return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_actors_give_the_same_bits_and_nobody_else_can_reach_them(task, agent, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # a cluster that must not be joined
+    before = dict(os.environ)
     normalised = make_task("gym:CartPole-v1,max_episode_steps=20")
     cases = [
         ("snes,popsize=9,episodes=4", task, agent),
@@ -178,7 +233,11 @@ def test_actors_give_the_same_bits(task, agent):
     ]
     alone = [generations(*case, None) for case in cases]
     with ray_running(2):
+        folder = check_that_ray_is_for_us_alone()
         spread = [generations(*case, 2) for case in cases]
+    assert not folder.exists()
+    told = {name for name in os.environ if os.environ.get(name) != before.get(name)}
+    assert not told & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_ADDRESS"}
     for (told, found), (again, same) in zip(alone, spread, strict=True):
         assert told == again
         assert all(map(torch.equal, found, same))
@@ -214,6 +273,36 @@ def test_an_address_where_nothing_answers_is_said_at_once(tmp_path):
         ):
             pass
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_something_else_answers_is_said_at_once(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as web:
+        address = f"{scheme}127.0.0.1:{web.getsockname()[1]}"
+
+        def answer():
+            connection, _ = web.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with (
+            pytest.raises(UsageError, match=f"^ray_address='{address}': what answers there is not Ray"),
+            ray_running(2, address),
+        ):
+            pass
+        thread.join()
+
+
+@pytest.mark.parametrize("address", ["", "nohost", "ray://nohost", "host:port", ":6379"])
+def test_an_address_that_is_none_is_refused(address):
+    with (
+        pytest.raises(UsageError, match=r"^ray_address must be host:port, ray://host:port or auto, not '.*'$"),
+        ray_running(2, address),
+    ):
+        pass
 
 
 @pytest.mark.slow
