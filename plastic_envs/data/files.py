@@ -1,13 +1,22 @@
-"""Where the files of a data set are: in a folder of the user's, or fetched by pooch."""
+"""Where the files of a data set are: in a folder of the user's, under a usual name, or fetched by pooch."""
 
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from plastic_envs.errors import FileUsageError, MissingExtraError, MissingFileError
 
 FOLDER_VARIABLE = "PLASTIC_ENVS_DATA"
+INSIDE = ("raw", "gzip", "python")
+"""Where in the folder of a data set those who unpack its archives put its files."""
+SYSTEM = {
+    "__macosx", "__pycache__", "@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+    "$recycle.bin", "recycler", "system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini",
+    "icon\r",
+}  # fmt: skip
+"""What systems put beside a user's files, in lower case; what begins with a dot is theirs too."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,31 @@ class Download:
     member: str | None = None
 
 
+def is_system(name: str) -> bool:
+    """Whether a file or folder is hidden or was made by a system rather than the user."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+def listing(folder: Path) -> list[Path]:
+    """The files and folders in a folder, in order, without those that `is_system` knows.
+
+    Raises:
+        FileUsageError: it cannot be read.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if not is_system(entry.name))
+    except OSError as error:
+        raise FileUsageError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; not where Python raises an error, as for a name that is too long or closed to us."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def named_folder(folder: str | Path | None) -> Path | None:
     """The folder that the user names, as an argument or else by the environment variable PLASTIC_ENVS_DATA.
 
@@ -26,25 +60,58 @@ def named_folder(folder: str | Path | None) -> Path | None:
         UsageError: it is no folder.
     """
     given = folder or os.environ.get(FOLDER_VARIABLE)
-    if given and not Path(given).is_dir():
-        raise FileUsageError(f"{'folder' if folder else FOLDER_VARIABLE} must be a folder, not {str(given)!r}")
-    return Path(given).resolve() if given else None
+    if not given:
+        return None
+    path = Path(os.path.expanduser(given))
+    if not is_folder(path):
+        raise MissingFileError(f"{'folder' if folder else FOLDER_VARIABLE} must be a folder, not {str(given)!r}")
+    return path.resolve()
+
+
+def find(folder: Path | None, names: Sequence[str], files: Sequence[str]) -> Path | None:
+    """The first of some files or folders that is there, with small or capital letters, dashes or dots in its name.
+
+    It is looked for in the subfolders that have one of the `names` of the data set, then in the folder itself, and in
+    what is `INSIDE` each of these.
+
+    Raises:
+        FileUsageError: a folder cannot be read.
+    """
+    if folder is None:
+        return None
+    homes = [*_named(folder, names), folder]
+    for place in [place for home in homes for place in (home, *_named(home, INSIDE))]:
+        entries = listing(place)
+        for file in files:
+            for entry in entries:
+                if _plain(entry.name) == _plain(file):
+                    return entry
+    return None
+
+
+def _named(folder: Path, names: Sequence[str]) -> list[Path]:
+    wanted = {_plain(name) for name in names}
+    return [entry for entry in listing(folder) if _plain(entry.name) in wanted and is_folder(entry)]
+
+
+def _plain(name: str) -> str:
+    """A name in lower case without signs: FashionMNIST is fashion-mnist, train-images.idx3-ubyte has one dash more."""
+    return "".join(letter for letter in name.lower() if letter not in "-_. ")
 
 
 def locate(source: str, file: str, folder: Path | None, download: Download) -> Path:
-    """A file of a data set, compressed (.gz) or not.
+    """A file of a data set, compressed (.gz) or not, by `find`, or else fetched into pooch's cache.
 
-    It is looked for in the folder's subfolder that is named as the data set, then in the folder itself, and else
-    fetched into pooch's cache. The downloads have not been tried against the real hosts.
+    The downloads have not been tried against the real hosts.
 
     Raises:
         UsageError: it is nowhere and cannot be fetched.
     """
-    for place in (folder / source, folder) if folder else ():
-        for name in (f"{file}.gz", file):
-            if (place / name).is_file():
-                return place / name
-    return fetch(source, f"{file}.gz", download, folder)
+    wanted = (f"{file}.gz", file)
+    found = find(folder, (source, "emnist") if source.startswith("emnist") else (source,), wanted)
+    if found is not None and is_folder(found):  # as some archives are unpacked
+        found = find(found, (), wanted)
+    return fetch(source, f"{file}.gz", download, folder) if found is None else found
 
 
 def fetch(source: str, file: str, download: Download, folder: Path | None) -> Path:

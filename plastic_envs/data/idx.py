@@ -1,17 +1,18 @@
 """The idx format of the MNIST files: a big-endian header, then bytes; plain or compressed by gzip."""
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from plastic_envs.errors import UsageError
+from plastic_envs.checks import check_memory, in_gb
+from plastic_envs.data.archives import reading
+from plastic_envs.errors import FileUsageError, UsageError
 
 IMAGES, LABELS = 0x00000803, 0x00000801  # the third byte: unsigned bytes; the fourth: the number of dimensions
+MOST_BYTES = 600_000_000  # the largest file of EMNIST has 547 million
 
 
 def read_idx(path: Path, magic: int) -> Tensor:
@@ -19,23 +20,24 @@ def read_idx(path: Path, magic: int) -> Tensor:
 
     Raises:
         UsageError: the file cannot be read, is cut short, is another kind of file, or has another length than its
-            header says.
+            header says; or that would take too much memory, before it is read.
     """
-    try:
-        content = path.read_bytes()
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path} cannot be read or is cut short: {error}") from None
-    header_size = 4 + 4 * (magic & 0xFF)
-    if len(content) < header_size or int.from_bytes(content[:4]) != magic:
-        what = "images" if magic == IMAGES else "labels"
-        raise UsageError(f"{path} is no idx file of {what}: it must begin with {magic:08x}, not {content[:4].hex()!r}")
-    shape = tuple(np.frombuffer(content[4:header_size], ">u4").tolist())
-    values = np.frombuffer(content, np.uint8, offset=header_size)
-    if len(values) != math.prod(shape):
-        raise UsageError(f"{path} must hold {math.prod(shape):,} bytes for its shape {shape}, not {len(values):,}")
-    return torch.from_numpy(values.copy()).view(shape)
+    with reading(path, MOST_BYTES) as file:
+        header = file.read(4 + 4 * (magic & 0xFF))
+        if len(header) < 4 + 4 * (magic & 0xFF) or int.from_bytes(header[:4]) != magic:
+            what, start = "images" if magic == IMAGES else "labels", header[:4].hex()
+            raise FileUsageError(f"{path} is no idx file of {what}: it must begin with {magic:08x}, not {start!r}")
+        shape = tuple(np.frombuffer(header[4:], ">u4").tolist())
+        size = math.prod(shape)
+        if math.prod(max(1, n) for n in shape) > MOST_BYTES:
+            most = in_gb(MOST_BYTES / 1e9)
+            raise FileUsageError(f"{path} says that its shape is {shape}, {in_gb(size / 1e9)}: at most {most} are read")
+        check_memory(f"{path} of the shape {shape} takes {in_gb(9e-9 * size)}", 9e-9 * size, "take a smaller file")
+        content = file.read(size + 1)
+    if len(content) != size:
+        found = f"{len(content):,}" if len(content) < size else "more"
+        raise FileUsageError(f"{path} must hold {size:,} bytes for its shape {shape}, not {found}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8).copy()).view(shape)
 
 
 def read_examples(images_path: Path, labels_path: Path, n_classes: int, first_label: int) -> tuple[Tensor, Tensor]:

@@ -62,9 +62,10 @@ def load(name: str, folder: str | Path | None = None) -> LabelledData:
 
     Args:
         name: a name in `FORMATS`.
-        folder: where the files are, there or in a subfolder of that name, compressed (.gz) or not; by default the
-            folder that the environment variable PLASTIC_ENVS_DATA names. What is not there is downloaded, if the extra
-            `download` is installed; this has not been tried against the real hosts.
+        folder: where the files are, there or in a subfolder of that name, under other usual names too (as in
+            torchvision's MNIST/raw, or train-images.idx3-ubyte), compressed (.gz) or not; by default the folder that
+            the environment variable PLASTIC_ENVS_DATA names. What is not there is downloaded, if the extra `download`
+            is installed; this has not been tried against the real hosts.
 
     Raises:
         UsageError: a file is nowhere and cannot be fetched, is damaged, or does not fit the others.

@@ -1,6 +1,5 @@
 """Omniglot in its original zip files: handwritten characters of many alphabets, 20 drawings each."""
 
-import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plastic_envs.data.files import named_folder
+from plastic_envs.data.archives import read_zip
+from plastic_envs.data.files import find, is_folder, listing, named_folder
 from plastic_envs.data.labelled import LabelledData, Split
 from plastic_envs.data.pictures import read_picture, reduce
 from plastic_envs.errors import MissingFileError, UsageError
@@ -18,6 +18,7 @@ BACKGROUND = ("images_background", "images_background_small1", "images_backgroun
 EVALUATION = ("images_evaluation",)
 SIZE = 31  # Miconi et al. 2018, section 4.4
 TESTED = 100  # characters: the same section
+MOST_OF_ONE, MOST_OF_ALL = 2**20, 2**26  # bytes: a drawing has some 300, all together 16 million
 
 Drawings = dict[tuple[str, str], Tensor]
 """Bytes (n, 31, 31), ink 255, of each alphabet and character."""
@@ -42,17 +43,14 @@ def load(split: Literal["alphabets", "characters"] = "alphabets", folder: str | 
         UsageError: no set is there, or a file is damaged.
     """
     chosen = named_folder(folder)
-    found = [
-        (name, place / file)
-        for name in BACKGROUND + EVALUATION
-        for place in ((chosen / "omniglot", chosen) if chosen else ())
-        for file in (f"{name}.zip", name)
-        if (place / file).exists()
-    ]
+    looked_for = {
+        name: find(chosen, ("omniglot", "omniglot-py"), (f"{name}.zip", name)) for name in BACKGROUND + EVALUATION
+    }
+    found = tuple((name, path) for name, path in reversed(looked_for.items()) if path is not None)
     if not found:
         where = f"put it into {chosen}" if chosen else "set PLASTIC_ENVS_DATA to the folder that it is in"
         raise MissingFileError(f"data set 'omniglot' needs images_background.zip or a smaller set of it: {where}")
-    return _arrange(split, tuple(dict(reversed(found)).items()))
+    return _arrange(split, found)
 
 
 @lru_cache(maxsize=2)
@@ -94,25 +92,20 @@ def _by_character(n: int) -> dict[Split, list[int]]:
 def _read(path: Path) -> Drawings:
     """All drawings below alphabet/character/ of a zip file or folder."""
     gathered: dict[tuple[str, str], list[Tensor]] = {}
-    for member, content in _members(path):
-        alphabet, character = Path(member).parts[-3:-1]
-        picture = read_picture(content, f"{path}: {member}", grey=True)
-        gathered.setdefault((alphabet, character), []).append(reduce(255 - picture, SIZE))
+    for member, content in _of_folder(path) if is_folder(path) else read_zip(path, ".png", MOST_OF_ONE, MOST_OF_ALL):
+        parts = member.split("/")
+        if len(parts) >= 3:
+            picture = read_picture(content, f"{path}: {member}", grey=True)
+            gathered.setdefault((parts[-3], parts[-2]), []).append(reduce(255 - picture, SIZE))
     if not gathered:
         raise UsageError(f"{path} holds no drawings: they must lie below alphabet/character/")
     return {key: torch.stack(pictures) for key, pictures in gathered.items()}
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes | Path]]:
-    """Names and contents of the PNG files, in order."""
-    if path.is_dir():
-        for file in sorted(path.glob("*/*/*.png")):
-            yield str(file.relative_to(path.parent)), file
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in sorted(archive.namelist()):
-                if member.endswith(".png") and len(Path(member).parts) >= 3:
-                    yield member, archive.read(member)
-    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        raise UsageError(f"{path} cannot be read or is cut short: {error}") from None
+def _of_folder(path: Path) -> Iterator[tuple[str, Path]]:
+    """Names and places of the PNG files, in order."""
+    for alphabet in filter(is_folder, listing(path)):
+        for character in filter(is_folder, listing(alphabet)):
+            for file in listing(character):
+                if file.suffix.lower() == ".png":
+                    yield f"{alphabet.name}/{character.name}/{file.name}", file
