@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         _leave_working_directory()
+        warnings.formatwarning = lambda message, *_, **__: (
+            f"plastic-envs: warning: {message}\n"
+        )  # without a place in code
     argv = [*(sys.argv[1:] if argv is None else argv)]  # the name `list` is a module here once that command has run
     try:
         args = _parser(argv).parse_args(argv)

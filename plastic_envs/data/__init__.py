@@ -1,10 +1,11 @@
 """Labelled data sets by name, and the form in which users bring their own."""
 
+import os
 from typing import Any
 
 from plastic_envs.data.folder import load as load_folder
 from plastic_envs.data.labelled import SPLITS, LabelledData, Split
-from plastic_envs.errors import UnknownOptionError, WrongTypeError
+from plastic_envs.errors import UnknownNameError, UnknownOptionError, WrongTypeError
 from plastic_envs.registry import Registry, Row, construct
 
 __all__ = ["DATA", "SPLITS", "LabelledData", "Split", "load_data"]
@@ -63,18 +64,20 @@ def load_data(source: Any, **options: Any) -> LabelledData:
     """Labelled examples from a source.
 
     Args:
-        source: a name in `DATA`, the path of a folder of pictures (with a slash), `module:Name`, a `LabelledData`,
-            arrays (features, labels) or (features, labels, test features, test labels), an object with `labels` and
-            `features` or `images`, or a function that returns one of these.
+        source: a name in `DATA`, the path of a folder of pictures (a text with a slash), `module:Name`, a
+            `LabelledData`, arrays (features, labels) or (features, labels, test features, test labels), an object with
+            `labels` and `features` or `images`, or a function that returns one of these.
         **options: what the function behind the name is called with.
 
     Raises:
         UsageError: the source is unknown, takes no such option, or what it gives has the wrong form.
     """
     given = source
-    if isinstance(source, str) and "/" in source:
-        given = load_folder(source)
+    if isinstance(source, os.PathLike) or (isinstance(source, str) and "/" in source):
+        given = load_folder(os.fspath(source))
     elif isinstance(source, str):
+        if source not in DATA and os.path.isdir(source):
+            raise UnknownNameError(f"unknown data set {source!r}: the folder of that name is written './{source}'")
         given, options = DATA.load(source), {**DATA[source].options, **options}
     if callable(given):
         given = construct("source", str(source), given, options)

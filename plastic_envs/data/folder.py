@@ -1,43 +1,44 @@
 """Any folder of pictures, and the folders in which CIFAR-FS and miniImageNet are passed on."""
 
-import csv
+import os
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from plastic_envs.data.files import named_folder
+from plastic_envs.checks import check_memory, in_gb
+from plastic_envs.data.files import find, is_folder, listing, named_folder
 from plastic_envs.data.labelled import LabelledData, Split
 from plastic_envs.data.pictures import read_picture, reduce
-from plastic_envs.errors import FileUsageError, MissingFileError, UsageError
+from plastic_envs.data.split_files import SPLIT_NAMES, Files, listed, split_of, tabled
+from plastic_envs.errors import MissingFileError, UsageError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"
+}  # fmt: skip
 SIZE, LARGEST = 32, 100
-SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("val", "validation", "valid"),
-    "test": ("test",),
-}
-
-Files = dict[str, list[Path]]
-"""The pictures of each class."""
 
 
 def load(path: str | Path) -> LabelledData:
     """The pictures below a folder, in colour.
 
-    Classes are, whichever is there: the subfolders of the folders train, val and test, which are then the splits; the
-    classes that the lists train.txt, val.txt and test.txt (here or in splits/*/) name, subfolders of here or of data/;
-    what train.csv, val.csv and test.csv say of the files (columns filename and label) here or in images/; the
-    subfolders of here; or one class of all pictures here. Pictures of one size of at most 100 pixels a side are
-    taken as they are; others are cut to their central square and reduced to 32×32.
+    Classes are, whichever is there: the subfolders of the folders train, val and test; the classes that the lists
+    train.txt, val.txt and test.txt (here or in splits/*/) name, subfolders of here or of data/; what train.csv, val.csv
+    and test.csv say of the files (columns filename and label) here or in images/; the subfolders of here; or one class
+    of all pictures here. Where train, val and test have different classes, these are the splits; where they have the
+    same, the pictures of test are the test part and all others the training part. The folder val may be absent. Hidden
+    files and those that systems make are passed over; pictures that none of this reads are told of in a warning.
+
+    Pictures of one size of at most 100 pixels a side are taken as they are; others are cut to their central square and
+    reduced to 32×32.
 
     Raises:
-        UsageError: there are no pictures, or one cannot be read.
+        UsageError: there are no pictures, one cannot be read, or it is not clear which are of which class and part.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise FileUsageError(f"{folder} is no folder of pictures")
+    folder = Path(os.path.expanduser(path))
+    if not is_folder(folder):
+        raise MissingFileError(f"{folder} is no folder of pictures")
     return _read(folder.resolve())
 
 
@@ -52,95 +53,119 @@ def load_named(name: str, folder: str | Path | None = None) -> LabelledData:
         UsageError: it is not there; or as `load`.
     """
     chosen = named_folder(folder)
-    if chosen is None or not (chosen / name).is_dir():
+    found = find(chosen, (), (name,))
+    if found is None or not is_folder(found):
         where = f"put it into {chosen}" if chosen else "set PLASTIC_ENVS_DATA to the folder that it is in"
         raise MissingFileError(
             f"data set {name!r} needs a folder {name!r} with the subfolders train, val and test of a folder for each "
             f"class, or with its pictures and lists: {where}"
         )
-    return load(chosen / name)
+    return load(found)
 
 
 @lru_cache(maxsize=2)
 def _read(folder: Path) -> LabelledData:
-    parts = _split_folders(folder) or _listed(folder) or _tabled(folder)
-    if parts:
-        classes: Files = {name: files for part in parts.values() for name, files in part.items()}
-    else:
-        classes = _classes(folder) or {folder.name: _pictures(folder)}
-    names = sorted(name for name, files in classes.items() if files)
+    parts = _split_folders(folder)
+    explicit = {} if parts else listed(folder, pictures_in) or tabled(folder)
+    told = parts or explicit or {"train": _classes(folder) or {folder.name: pictures_in(folder)}}
+    names = sorted({name for part in told.values() for name, files in part.items() if files})
     if not names:
-        raise UsageError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        deeper = [sub.name for sub in _subfolders(folder) if _classes(sub)]
+        hint = f", but its subfolder {deeper[0]} does, in folders: name that one" if deeper else ""
+        raise UsageError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}){hint}")
+    shared = len(told) > 1 and _check_shared(folder, told)
+    files = [(part, name, file) for name in names for part in told for file in told[part].get(name, [])]
     number = {name: label for label, name in enumerate(names)}
-    pictures = [read_picture(file, file) for name in names for file in classes[name]]
-    shapes = {picture.shape for picture in pictures}
-    if len(shapes) > 1 or max(next(iter(shapes))[1:]) > LARGEST:
-        pictures = [reduce(picture, SIZE) for picture in pictures]
-    labels = [number[name] for name in names for _ in classes[name]]
-    splits = {split: [number[name] for name in sorted(part) if name in number] for split, part in parts.items()}
-    return LabelledData(torch.stack(pictures), torch.tensor(labels), splits=splits)
+    pixels = _pixels(folder, [file for _, _, file in files])
+    labels = torch.tensor([number[name] for _, name, _ in files])
+    if not explicit:
+        _tell_of_others(folder, told, {file for _, _, file in files})
+    if shared:
+        return LabelledData(pixels, labels, test=torch.tensor([part == "test" for part, _, _ in files]))
+    splits: dict[Split, list[int]] = {"train": [], "validation": [], "test": []}
+    splits |= {part: [number[name] for name in sorted(told[part]) if name in number] for part in told}
+    return LabelledData(pixels, labels, splits=splits if len(told) > 1 else {})
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+def _pixels(folder: Path, files: list[Path]) -> torch.Tensor:
+    """The pictures (N, 3, H, W), none of which stays in memory in full if it is large."""
+    pictures: list[torch.Tensor] = []
+    sizes = set()
+    for file in files:
+        picture = read_picture(file, file)
+        sizes.add(picture.shape)
+        pictures.append(reduce(picture, SIZE) if max(picture.shape[1:]) > LARGEST else picture)
+        if len(pictures) == 1:
+            taken = 2e-9 * len(files) * pictures[0].numel()
+            check_memory(f"{folder}: its {len(files):,} pictures take {in_gb(taken)}", taken, "take fewer")
+    if len(sizes) > 1:
+        pictures = [reduce(picture, SIZE) if picture.shape[1:] != (SIZE, SIZE) else picture for picture in pictures]
+    return torch.stack(pictures)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The files in a folder that have the names of pictures."""
+    return [file for file in listing(folder) if file.suffix.lower() in SUFFIXES and not is_folder(file)]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, but not links to what it is in itself."""
+    inside = [sub for sub in listing(folder) if is_folder(sub)]
+    return [sub for sub in inside if sub.resolve() not in (folder, *folder.parents)]
 
 
 def _classes(folder: Path) -> Files:
     """The subfolders that hold pictures."""
-    found = {sub.name: _pictures(sub) for sub in sorted(folder.iterdir()) if sub.is_dir()}
+    found = {sub.name: pictures_in(sub) for sub in _subfolders(folder)}
     return {name: files for name, files in found.items() if files}
 
 
 def _split_folders(folder: Path) -> dict[Split, Files]:
-    found = {
-        split: _classes(folder / name)
-        for split, names in SPLIT_NAMES.items()
-        for name in names
-        if (folder / name).is_dir()
-    }
-    return found if set(found) == set(SPLIT_NAMES) else {}
+    """Classes of the folders train, val and test, or one class of the pictures in them."""
+    found = split_of(folder, [(sub.name, sub) for sub in _subfolders(folder)])
+    if not found:
+        return {}
+    parts = {split: _classes(sub) for split, sub in found.items()}
+    loose = [split for split, sub in found.items() if not parts[split] and pictures_in(sub)]
+    held = [split for split in found if parts[split] or split in loose]
+    lacking = [SPLIT_NAMES[split][0] for split in ("train", "test") if split not in held]
+    if lacking:
+        if set(_classes(folder)) - {found[split].name for split in loose}:
+            return {}  # a class is called so
+        there = " and ".join(sub.name for sub in found.values())
+        raise UsageError(f"{folder} has {there} but no pictures in a folder {lacking[0]}")
+    if loose and len(loose) < len(held):
+        raise UsageError(f"{found[loose[0]]} holds pictures, but no folders of classes as others beside it do")
+    return {split: {folder.name: pictures_in(found[split])} if loose else parts[split] for split in held}
 
 
-def _listed(folder: Path) -> dict[Split, Files]:
-    """Classes as lists of the three splits name them."""
-    for place in (folder, *sorted((folder / "splits").glob("*"))):
-        lists = _three(place, ".txt")
-        if lists:
-            home = folder / "data" if (folder / "data").is_dir() else folder
-            return {
-                split: {name: _of_class(home / name) for name in file.read_text().split()}
-                for split, file in lists.items()
-            }
-    return {}
+def _check_shared(folder: Path, parts: dict[Split, Files]) -> bool:
+    """Whether the parts have the same classes, rather than each its own."""
+    classes = {part: {name for name, files in held.items() if files} for part, held in parts.items()}
+    others = set().union(*(names for part, names in classes.items() if part != "train"))
+    both = classes["train"] & others | classes.get("validation", set()) & classes["test"]
+    if both and not others <= classes["train"]:
+        raise UsageError(
+            f"{folder}: the parts must have the same classes, or each its own, but {min(both)!r} is in two of them and "
+            f"{min(others - classes['train'])!r} is not in train"
+        )
+    return bool(both)
 
 
-def _of_class(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise MissingFileError(f"a list names the class {folder.name!r}, but there is no folder {folder}")
-    return _pictures(folder)
+def _tell_of_others(folder: Path, told: dict[Split, Files], read: set[Path]) -> None:
+    """Warn of what a user may have thought is read: loose pictures, folders without any, and of an absent val."""
+    others = [file for file in _pictures_below(folder, 3) if file not in read]
+    if others:
+        more = f" and {len(others) - 1:,} more are" if len(others) > 1 else " is"
+        beside = "beside or below the folders of classes"
+        warnings.warn(f"{folder}: {others[0].relative_to(folder)}{more} not read, {beside}", stacklevel=2)
+    empty = [sub for sub in _subfolders(folder) if not _pictures_below(sub, 2)]
+    if empty:
+        warnings.warn(f"{empty[0]} holds no pictures of a known kind, and is passed over", stacklevel=2)
+    if len(told) > 1 and "validation" not in told:
+        warnings.warn(f"{folder} has train and test but no val: there is nothing for validation", stacklevel=2)
 
 
-def _tabled(folder: Path) -> dict[Split, Files]:
-    """Files and their classes as tables of the three splits name them."""
-    home = folder / "images" if (folder / "images").is_dir() else folder
-    found: dict[Split, Files] = {}
-    for split, table in _three(folder, ".csv").items():
-        part: Files = {}
-        with table.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if not {"filename", "label"} <= row.keys():
-                    raise UsageError(f"{table} must have the columns filename and label, not {', '.join(row)}")
-                part.setdefault(row["label"], []).append(home / row["filename"])
-        found[split] = part
-    return found
-
-
-def _three(place: Path, suffix: str) -> dict[Split, Path]:
-    """The files of the three splits, if all are there."""
-    found = {
-        split: place / f"{name}{suffix}"
-        for split, names in SPLIT_NAMES.items()
-        for name in names
-        if (place / f"{name}{suffix}").is_file()
-    }
-    return found if set(found) == set(SPLIT_NAMES) else {}
+def _pictures_below(folder: Path, depth: int) -> list[Path]:
+    deeper = [file for sub in _subfolders(folder) for file in _pictures_below(sub, depth - 1)] if depth else []
+    return pictures_in(folder) + deeper
