@@ -48,7 +48,7 @@ class WeightDescent:
             raise UsageError(f"weights is empty: choose from {', '.join(known)}")
         for name in weights:
             check_choice("weights", name, known)
-        check_float("learning_rate", learning_rate, low=0)
+        learning_rate = check_float("learning_rate", learning_rate, low=0)
         self.network = network
         self._trained = {
             name: state[name].detach().clone(memory_format=torch.contiguous_format).requires_grad_() for name in weights
@@ -73,7 +73,7 @@ class WeightDescent:
         Raises:
             UsageError: the shapes do not fit, or `batch_size` is not positive.
         """
-        check_int("batch_size", batch_size, low=1)
+        batch_size = check_int("batch_size", batch_size, low=1)
         networks = len(self._start["outputs"])
         if features.shape[:2] != labels.shape or labels.shape[1:] != (networks,):
             raise UsageError(

@@ -105,8 +105,8 @@ def _blocks(activity: Tensor) -> Iterator[Tensor]:
 
 
 def _check(activity: Tensor, labels: Tensor, n_classes: int, rate: float) -> None:
-    check_int("n_classes", n_classes, low=1)
-    check_float("rate", rate, low=0)
+    n_classes = check_int("n_classes", n_classes, low=1)
+    rate = check_float("rate", rate, low=0)
     if activity.dim() < 2 or not activity.numel() or labels.shape != activity.shape[:-1]:
         raise UsageError(
             f"activity must have the shape (..., N, V), without an empty dimension, and labels (..., N), not "

@@ -12,7 +12,7 @@ from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS, networks_with
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
-from plastic_envs.checks import check_bool, check_int, did_you_mean
+from plastic_envs.checks import check_bool, check_int, choose, plain, shown
 from plastic_envs.errors import UnknownOptionError, UsageError
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
@@ -53,9 +53,10 @@ def make(
     Raises:
         UsageError: a name, an option or its value is not allowed, or the network lacks what the rule needs.
     """
-    check_int("observation_size", observation_size, low=1)
-    check_int("output_size", output_size, low=1)
-    check_int("seed", seed, low=0, high=2**63 - 1)
+    observation_size = check_int("observation_size", observation_size, low=1)
+    output_size = check_int("output_size", output_size, low=1)
+    seed = check_int("seed", seed, low=0, high=2**63 - 1)
+    options = {key: plain(value) for key, value in options.items()}
     rule_name, given = parse_spec(rule)
     if "parameters" in given:  # of this rule alone: it takes the place of what all rules of a comparison have
         parameters = given.pop("parameters")
@@ -84,8 +85,7 @@ def make(
     known = [field.name for field in dataclasses.fields(network_class.Options)]
     if unknown := set(of_network) - set(known):
         names, first = [*sorted(taken - {"seed"}), *known], min(unknown)
-        hint = did_you_mean(first, names)
-        raise UnknownOptionError(f"unknown option {first!r} of an agent: choose from {', '.join(names)}{hint}", first)
+        raise UnknownOptionError(f"unknown option {shown(first)} of an agent: {choose(first, names)}", first)
     row = dict(RULES[rule_name].options)
     chosen = network_class.Options(**of_network)
     if (width := row.pop("width", None)) is not None:
@@ -169,8 +169,7 @@ def _network(spec: str | None, rule: type[Rule]) -> tuple[Any, dict[str, Any]]:
 
 
 def _features(features: int | None, observation_size: int, output_size: int) -> int:
-    if features is None:
-        features = observation_size - output_size
+    features = observation_size - output_size if features is None else plain(features)
     if not 1 <= features <= observation_size - output_size:
         raise UsageError(
             f"features={features} and a label of {output_size} numbers do not fit into {observation_size} observations"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.construct import construct_module
-from plastic_envs.checks import check_int
+from plastic_envs.checks import check_int, plain
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import Registry, Row, parse_spec
 
@@ -159,6 +159,7 @@ def checked_image_shape(given: Sequence[int] | None, observation_size: int) -> t
     """
     if given is None:
         return None
+    given = tuple(map(plain, given)) if isinstance(given, list | tuple) else given
     allowed = isinstance(given, list | tuple) and len(given) in (2, 3) and all(type(size) is int for size in given)
     if not allowed or min(given) < 1 or math.prod(given) > observation_size:
         raise UsageError(

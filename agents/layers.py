@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from plastic_envs.checks import check_int
+from plastic_envs.checks import check_int, plain
 from plastic_envs.errors import UsageError
 
 Plasticity = Literal["random", "uniform", "neg_uniform", "none"]
@@ -72,6 +72,7 @@ def layer_sizes(hidden: Any, layers: int) -> tuple[int, ...]:
     Raises:
         UsageError: it is nothing of this kind.
     """
+    hidden = plain(hidden)
     if isinstance(hidden, int):
         sizes: tuple[Any, ...] = (hidden,) * layers
     elif isinstance(hidden, str) and all(word.isdecimal() for word in hidden.split("-")):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from agents.agent import Agent, State
 from agents.closed_loop import Act, ClosedLoop
 from agents.normalisation import Moments
-from plastic_envs.checks import check_int
+from plastic_envs.checks import check_int, choose, shown
 from plastic_envs.errors import UnknownNameError, UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task, Trace
@@ -85,7 +85,7 @@ def rollout(
         UsageError: the sizes of agent, task, episodes or parameters differ, or a name is unknown.
     """
     _check(agent, task, record)
-    check_int("batch_size", batch_size, low=1)
+    batch_size = check_int("batch_size", batch_size, low=1)
     if act is not None and episode is not None:
         raise UsageError("act is for episodes that are lived step by step: leave out episode")
     population = _population(agent, parameters or {})
@@ -261,7 +261,7 @@ def _population(agent: Agent, parameters: Mapping[str, Tensor]) -> int | None:
     """The leading dimension P of the given parameters, None if they are those of one individual."""
     own = dict(agent.named_parameters())
     if unknown := parameters.keys() - own.keys():
-        raise UnknownNameError(f"the agent has no parameter {sorted(unknown)[0]!r}: choose from {', '.join(own)}")
+        raise UnknownNameError(f"the agent has no parameter {shown(min(unknown))}: {choose(min(unknown), own)}")
     population = next((len(value) for name, value in parameters.items() if value.dim() > own[name].dim()), None)
     for name, value in parameters.items():
         shape = own[name].shape
@@ -283,7 +283,8 @@ def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:
                 f"the agent was made for {mine} {what} and {type(task).__name__} has {its}: they must agree"
             )
     if unknown := set(record) - set(agent.recordable()):
-        raise UnknownNameError(f"cannot record {sorted(unknown)[0]!r}: choose from {', '.join(agent.recordable())}")
+        first = min(unknown)
+        raise UnknownNameError(f"cannot record {shown(first)}: {choose(first, agent.recordable())}")
 
 
 __all__ = ["Rollout", "rollout"]

@@ -45,8 +45,8 @@ def targeted_attack(
     Raises:
         UsageError: a radius is negative, or an input lies outside [0, 1].
     """
-    check_int("steps", steps, low=1)
-    check_float("step_size", step_size, low=0)
+    steps = check_int("steps", steps, low=1)
+    step_size = check_float("step_size", step_size, low=0)
     for epsilon in epsilons:
         check_float("epsilons", epsilon, low=0)
     if not (images.min() >= 0 and images.max() <= 1):  # written so that NaN fails

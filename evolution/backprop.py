@@ -78,9 +78,9 @@ class Backprop(Searcher):
     def _make_optimizer(self, name: str, weight_decay: float, amsgrad: bool, momentum: float) -> torch.optim.Optimizer:
         parameters = list(self._parameters.values())
         check_choice("optimizer", name, OPTIMIZERS)
-        check_float("weight_decay", weight_decay, low=0)
+        weight_decay = check_float("weight_decay", weight_decay, low=0)
         if name == "sgd":
-            check_float("momentum", momentum, low=0)
+            momentum = check_float("momentum", momentum, low=0)
             return torch.optim.SGD(parameters, self.learning_rate.rate, momentum, weight_decay=weight_decay, fused=True)
         if momentum:
             raise UsageError(f"momentum={momentum} is for the optimizer 'sgd', not for {name!r}")

@@ -220,13 +220,13 @@ def _run_all(index: _Index, jobs: int, ray_address: str | None) -> None:
         events = stack.enter_context(contextlib.closing(run(_train, items, min(jobs, len(items)))))
         progress = stack.enter_context(Progress(total))
         for event in events:
-            loss = None
+            told = ""
             if event.payload is not None:
-                episodes[event.index], loss = event.payload
+                episodes[event.index], told = event.payload
             record = index.end(places[event.index], event.error) if event.ended else None
             if record is not None:
                 episodes[event.index] = record.settings.budget
-            progress.update(sum(episodes.values()), loss)
+            progress.update(sum(episodes.values()), told)
             if record is not None:
                 progress.note(_line(record, len(index.records) - len(index.waiting()), len(index.records)))
 
@@ -247,7 +247,7 @@ def _train(item: tuple[RunSettings, str], report: Report) -> None:
     def tell(progress: RunProgress) -> None:
         nonlocal last
         if time.monotonic() - last >= REPORT_SECONDS:
-            report((progress.episodes, progress.loss))
+            report((progress.episodes, progress.told))
             last = time.monotonic()
 
     settings, folder = item

@@ -20,8 +20,10 @@ from evolution.documentation import options, prose, written
 from evolution.presets import PRESETS
 from evolution.presets import describe as describe_preset
 from evolution.progress import counted
+from evolution.references import explain_all
 from evolution.registry import SEARCHERS
 from evolution.searcher import Searcher
+from plastic_envs.checks import nearest, shown
 from plastic_envs.data import DATA
 from plastic_envs.errors import UnknownNameError
 from plastic_envs.external import PREFIX, ExternalTask
@@ -77,8 +79,19 @@ def describe(name: str) -> str:
         return _own(name)
     found = [registry for registry in (*REGISTRIES.values(), CLAIMS) if name in registry]
     if not found:
-        raise UnknownNameError(f"there is nothing called {name!r}: `plastic-envs list` shows all names")
-    return "\n\n".join(_entry(one.kind, name, one[name].summary, one.load(name), one[name].options) for one in found)
+        known = [*PRESETS, *(each for registry in (*REGISTRIES.values(), CLAIMS) for each in registry)]
+        hint = f"did you mean {near!r}? (" if (near := nearest(name, known)) else ""
+        raise UnknownNameError(
+            f"there is nothing called {shown(name)}: {hint}`plastic-envs list` shows all names{')' * bool(near)}"
+        )
+    parts = [_entry(one.kind, name, one[name].summary, one.load(name), one[name].options) for one in found]
+    return "\n\n".join([*parts, *([_references(name)] if name in TASKS or name in WORLDS else [])])
+
+
+def _references(name: str) -> str:
+    """What a task's scores stand beside."""
+    lines = [f"  {what}: {said}" for what, said in explain_all(make_task(name)).items()]
+    return "\n".join(["References, printed beside every score:", *lines])
 
 
 def _entry(kind: str, name: str, summary: str, found: Any, fixed: Mapping[str, Any] = MappingProxyType({})) -> str:

@@ -79,8 +79,8 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
         raise WrongTypeError(
             f"agent must be an agents.Agent, not a {type(agent).__name__}: agents.load reads one from a folder"
         )
-    check_int("episodes", episodes, low=1)
-    check_int("seed", seed, low=0)
+    episodes = check_int("episodes", episodes, low=1)
+    seed = check_int("seed", seed, low=0)
     task = check_task(task).held_out()
     task.worlds(episodes)  # refuses what does not fill them, before anything is done
     agent = copy.deepcopy(agent).eval()

@@ -76,8 +76,8 @@ class EvoTorchSearcher(Searcher):
         **options: Any,
     ) -> None:
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
-        check_int("episodes", episodes, low=1)
-        check_float("stdev_init", stdev_init, low=1e-9)
+        episodes = check_int("episodes", episodes, low=1)
+        stdev_init = check_float("stdev_init", stdev_init, low=1e-9)
         make = _find(algorithm)
         name = getattr(make, "__name__", str(make))
         if make in (CMAES, XNES) and not options.get("separable", False):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolution.settings import NETWORK
+from plastic_envs.checks import plain
 from plastic_envs.errors import UsageError
 
 
@@ -34,7 +35,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         for field in ("tasks", "rules", "searchers", "seeds", "searched"):
-            values = tuple(getattr(self, field))  # lists, as read from JSON, are welcome
+            values = tuple(map(plain, getattr(self, field)))  # lists, as read from JSON, are welcome
             object.__setattr__(self, field, values)
             if not values:
                 raise UsageError(f"{field} is empty: name at least one")

@@ -69,7 +69,7 @@ class PPO(RewardGradient):
         clip: float | None = 0.5,
         schedule: str | None = None,
     ) -> None:
-        check_int("minibatch_size", minibatch_size, low=1)
+        minibatch_size = check_int("minibatch_size", minibatch_size, low=1)
         if check_int("batch_size", batch_size, low=1) % minibatch_size:
             raise UsageError(f"batch_size={batch_size} is not a multiple of minibatch_size={minibatch_size}")
         super().__init__(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from evolution.grid import Grid
 from evolution.progress import counted
 from evolution.settings import describe_network
-from plastic_envs.checks import did_you_mean
+from plastic_envs.checks import choose, shown
 from plastic_envs.errors import UnknownNameError
 
 _RULES = ("hebbian", "gradient", "none")
@@ -114,9 +114,7 @@ def preset(name: str) -> tuple[Grid, ...]:
         UsageError: there is none of this name.
     """
     if name not in PRESETS:
-        raise UnknownNameError(
-            f"unknown preset {name!r}: choose from {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}"
-        )
+        raise UnknownNameError(f"unknown preset {shown(name)}: {choose(name, PRESETS)}")
     return PRESETS[name]
 
 

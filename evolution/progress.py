@@ -12,7 +12,7 @@ PLAIN_SECONDS = 10.0
 
 
 class Progress:
-    """Counts episodes towards `total`; on a terminal a bar with rate, loss and time left, else a line now and then.
+    """Counts episodes towards `total`; on a terminal a bar with rate and time left, else a line now and then.
 
     Everything goes to standard error, so that what a command prints can be piped.
     """
@@ -30,7 +30,7 @@ class Progress:
                 total=total, unit=" episodes", unit_scale=True, desc=label, file=self._stream, dynamic_ncols=True
             )
 
-    def update(self, episodes: int, loss: float | None = None) -> None:
+    def update(self, episodes: int, told: str = "") -> None:
         """Say that `episodes` have been presented in all; the last step of a run may go beyond its budget."""
         episodes = min(episodes, self.total)
         if self._first is None:
@@ -39,11 +39,11 @@ class Progress:
                 self._bar.initial = self._bar.n = episodes
         self._episodes = episodes
         if self._bar is not None:
-            if loss is not None:
-                self._bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            if told:
+                self._bar.set_postfix_str(told, refresh=False)
             self._bar.update(episodes - self._bar.n)
         elif time.monotonic() - self._last_line >= PLAIN_SECONDS:
-            self._line(f"{self._state()}{'' if loss is None else f', loss {loss:.4g}'}")
+            self._line(self._state() + (told and f", {told}"))
 
     def note(self, text: str) -> None:
         """Write a line of its own, above the bar if there is one."""

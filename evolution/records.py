@@ -43,10 +43,7 @@ class RunRecord:
     @property
     def references(self) -> dict[str, float]:
         """Chance, the reference predictors on the evaluation episodes and the best possible, as far as known."""
-        if self.result is None:
-            return {}
-        named = {"chance": self.result.chance, **self.result.references, "best possible": self.result.best}
-        return {name: value for name, value in named.items() if value is not None and math.isfinite(value)}
+        return self.result.named_references if self.result is not None else {}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,11 @@
 """What the names beside a score stand for, in one sentence each, to be printed where they are."""
 
+import inspect
+from collections.abc import Iterable, Mapping
+
+from plastic_envs.supervised import SupervisedTask
+from plastic_envs.task import Task
+
 EXPLANATIONS = {
     "chance": "what knowing nothing of the episode comes to",
     "random": "draws every action evenly, whatever it sees",
@@ -27,10 +33,37 @@ EXPLANATIONS = {
     "best possible": "the mean over all possible episodes that no agent can pass, calculated rather than measured: on "
     "any number of episodes the oracle comes out a little above or below it",
 }
-"""By the names of the package's predictors and policies; what one's own tasks name is not among them."""
+"""By the names of the package's predictors and policies; for others see `explain`."""
 
 
 def explained(name: str, score: str) -> str:
     """A reference with its score, and what it is where that is known: `"zero 0.333: answers 0 at every step"`."""
     told = EXPLANATIONS.get(name)
     return f"{name} {score}: {told}" if told else f"{name} {score}"
+
+
+def explain(task: Task, names: Iterable[str]) -> dict[str, str]:
+    """A sentence on each of the names that is known; one's own predictors and policies are by their docstrings."""
+    own = _measured(task)
+    told = {name: EXPLANATIONS.get(name) or _said(own.get(name)) for name in names}
+    return {name: text for name, text in told.items() if text}
+
+
+def explain_all(task: Task) -> dict[str, str]:
+    """A sentence on everything that the task's results stand beside."""
+    chance, best = getattr(task, "chance", None), getattr(task, "best", None)
+    known = {"chance": chance, **_measured(task), "best possible": best}
+    return explain(task, [name for name, value in known.items() if value is not None and value == value])
+
+
+def _measured(task: Task) -> Mapping[str, object]:
+    """The predictors or policies by name."""
+    if not isinstance(task, SupervisedTask):
+        return task.policies
+    return dict(task.references) | ({"oracle": task.oracle} if task.oracle is not None else {})
+
+
+def _said(found: object) -> str:
+    """The first sentence of a function's docstring, without its full stop; empty if there is none."""
+    text = (inspect.getdoc(found) or "") if callable(found) else ""
+    return " ".join(text.partition("\n\n")[0].split()).partition(". ")[0].removesuffix(".")

@@ -21,6 +21,12 @@ class RunProgress:
     metric: float  # of the last evaluation
     seconds: float  # all sittings of the run together
     rate: float  # episodes a second in this sitting, evaluations included
+    pays_reward: bool = False  # whether the loss is minus the reward of an episode
+
+    @property
+    def told(self) -> str:
+        """What is shown of the last step: its loss, or the reward where that is all there is."""
+        return f"reward {-self.loss:.4g}" if self.pays_reward else f"loss {self.loss:.4g}"
 
     @property
     def seconds_left(self) -> float:
@@ -49,6 +55,11 @@ class RunResult:
     chance: float | None
     best: float | None
 
+    @property
+    def named_references(self) -> dict[str, float]:
+        """Chance, the reference predictors on the evaluation episodes and the best possible, as far as known."""
+        return named_references(self.chance, self.references, self.best)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
@@ -75,6 +86,12 @@ class RunResult:
             if not isinstance(number, int | float):
                 raise TypeError(f"a score or a time must be a number, not {number!r}")
         return result
+
+
+def named_references(chance: float | None, measured: Mapping[str, float], best: float | None) -> dict[str, float]:
+    """What a score stands beside, by name, in the order in which it is shown."""
+    named = {"chance": chance, **measured, "best possible": best}
+    return {name: value for name, value in named.items() if value is not None and math.isfinite(value)}
 
 
 class Clock:

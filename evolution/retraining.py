@@ -84,8 +84,8 @@ def transfer(
     Raises:
         UsageError: a name, an option or a folder is not what it should be.
     """
-    check_int("retrainings", retrainings, low=1)
-    check_int("seed", seed, low=0)
+    retrainings = check_int("retrainings", retrainings, low=1)
+    seed = check_int("seed", seed, low=0)
     for name, values in (("rules", rules), ("tasks", tasks)):
         if not values:
             raise UsageError(f"{name} is empty: name at least one")

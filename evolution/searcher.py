@@ -13,7 +13,7 @@ import torch
 
 from agents import Agent
 from agents.normalisation import Moments
-from plastic_envs.checks import did_you_mean
+from plastic_envs.checks import check_int, choose, shown
 from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError, usage_error
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
@@ -173,6 +173,7 @@ def make_searcher(
     """
     from evolution.registry import SEARCHERS
 
+    seed = check_int("seed", seed, low=0)
     name, given = parse_spec(spec)
     options = {**SEARCHERS[name].options, **given}
     target = SEARCHERS.load(name)
@@ -215,8 +216,7 @@ def check_options(name: str, function: Callable[..., Any], options: dict[str, An
     known = [key for key in parameters if key not in common]
     for key in options:
         if key not in known:
-            hint = did_you_mean(key, known)
-            sentence = f"searcher {name!r} has no option {key!r}: choose from {', '.join(known)}{hint}"
+            sentence = f"searcher {name!r} has no option {shown(key)}: {choose(key, known)}"
             raise UnknownOptionError(sentence, key)
 
 

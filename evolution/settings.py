@@ -9,7 +9,7 @@ from typing import Any
 import agents
 from agents import Agent
 from evolution.progress import counted
-from plastic_envs.checks import check_int
+from plastic_envs.checks import check_int, choose, plain, shown
 from plastic_envs.errors import UnknownOptionError, WrongTypeError
 from plastic_envs.task import Task
 
@@ -55,6 +55,8 @@ class RunSettings:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            object.__setattr__(self, item.name, plain(getattr(self, item.name)))
         for name in ("task", "rule", "searcher", "network", "cell"):
             value = getattr(self, name)
             if (value is not None or name not in NETWORK) and (not isinstance(value, str) or not value):
@@ -96,7 +98,7 @@ class RunSettings:
         known = {item.name for item in dataclasses.fields(cls)}
         if unknown := values.keys() - known:
             first = min(unknown)
-            raise UnknownOptionError(f"unknown setting {first!r}: choose from {', '.join(sorted(known))}", first)
+            raise UnknownOptionError(f"unknown setting {shown(first)}: {choose(first, sorted(known))}", first)
         if "task" not in values:
             raise WrongTypeError("the setting 'task' is missing")
         return cls(**values)

@@ -50,7 +50,7 @@ class SpeciesSearcher(Searcher):
         of: str = "pgpe",
         number: int = 2,
     ) -> None:
-        check_int("number", number, low=2)
+        number = check_int("number", number, low=2)
         if task.agents_per_world % number:
             raise UsageError(
                 f"the agents of a world, {task.agents_per_world}, cannot be dealt evenly to number={number} species"

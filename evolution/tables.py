@@ -1,9 +1,9 @@
 """The final table: task by task, rules down, searchers across, in Markdown that also reads well on a terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from evolution.references import explained
+from evolution.references import explain, explained
 from evolution.statistics import Interval
 from evolution.summary import Cell, Summary
 from plastic_envs.task import Metric, Task
@@ -99,6 +99,15 @@ def references(summary: Summary) -> list[str]:
     """The reference predictors, each with its score and what it is; empty before any run ended."""
     scores = {name: format_number(value, summary.metric) for name, value in summary.references.items()}
     return [explained(name, score) for name, score in scores.items()]
+
+
+def references_text(task: Task, scores: Mapping[str, float]) -> str:
+    """Scores of references for a terminal: a line each with what it is, empty without any."""
+    told = explain(task, scores)
+    shown = {name: format_number(value, task.metric_kind) for name, value in scores.items()}
+    names, numbers = (max(map(len, texts), default=0) for texts in (shown, shown.values()))
+    lines = (f"  {name + ':':<{names + 1}} {shown[name]:<{numbers}}  {told.get(name, '')}".rstrip() for name in shown)
+    return "\n".join(lines)
 
 
 def notes(summary: Summary) -> list[str]:

@@ -133,7 +133,8 @@ class _Run:
             self.evaluate_and_commit()
         if self.progress is not None:
             metric, seconds, rate = self.rows[-1].metric, self.clock.seconds, self.clock.rate(episodes)
-            self.progress(RunProgress(episodes, self.settings.budget, loss, metric, seconds, rate))
+            pays = not self.task.has_targets
+            self.progress(RunProgress(episodes, self.settings.budget, loss, metric, seconds, rate, pays))
 
     def next_evaluation(self) -> int:
         """Episodes at which the next evaluation is due: the next multiple of budget / evals."""

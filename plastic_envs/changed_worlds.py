@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.classic_control import CartPoleEnv
 
+from plastic_envs.checks import choose
 from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError
 
 PREFIX = "set_"
@@ -40,8 +41,8 @@ def change_world(environment: gymnasium.Env[Any, Any], attributes: Mapping[str, 
     numbers = [key for key in own if _is_number(inspect.getattr_static(world, key))]
     for key, value in attributes.items():
         if key in derived or key not in numbers:
-            allowed = ", ".join(key for key in numbers if key not in derived) or "none"
-            sentence = f"there is no number {key!r} that {PREFIX}{key} could change: choose from {allowed}"
+            others = choose(key, [key for key in numbers if key not in derived])
+            sentence = f"there is no number {key!r} that {PREFIX}{key} could change: {others}"
             raise UnknownOptionError(sentence, f"{PREFIX}{key}")
         if not (_is_number(value) and math.isfinite(value)):
             kind = UsageError if _is_number(value) else WrongTypeError

@@ -3,53 +3,117 @@
 import difflib
 import math
 import os
+import re
+import sys
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
+
+import numpy as np
 
 from plastic_envs.errors import UsageError, WrongTypeError
 
 Choice = TypeVar("Choice", bound=str)
 
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*(?:_\d+)*))(?:[eE]\+?(\d{1,2}))?", re.ASCII)
+NEAR = 0.72
+"""How alike two names must be for one to be a slip for the other: `lsmt` and `lstm` are by 0.75, `horizon` and `poison`
+by 0.62."""
+MOST_NAMES = 12
+"""Of those to choose from that a refusal lists."""
+MOST_SHOWN = 80
+"""Characters of a wrong value that a refusal repeats."""
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy's as Python's own, which JSON can hold; anything else as it is."""
+    is_scalar = isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0)
+    return value.item() if is_scalar else value
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a text stands for, as in 100000, 100_000 or 1e5; None if it is none.
+
+    What has a point or more than a float's 53 bits by an exponent, as 1.0 or 1e99, is none.
+    """
+    match = _WHOLE.fullmatch(text)
+    if match is None:
+        return None
+    number, exponent = match.groups()
+    if exponent is None:
+        return int(number)
+    power = int(exponent)
+    return int(number) * 10**power if power <= 18 and abs(int(number)) * 10**power <= 2**53 else None
+
 
 def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """An integer from `low` up to `high`, both included."""
+    """An integer from `low` up to `high`, both included; numpy's become Python's."""
+    value = plain(value)
     allowed = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise WrongTypeError(f"{name} must be {allowed}, not {value!r}")
+        raise WrongTypeError(f"{name} must be {allowed}, not {shown(value)}")
     if value < low or (high is not None and value > high):
-        raise UsageError(f"{name} must be {allowed}, not {value!r}")
+        raise UsageError(f"{name} must be {allowed}, not {shown(value)}")
     return value
 
 
 def check_float(name: str, value: Any, low: float, high: float = math.inf) -> float:
-    """A finite number from `low` up to `high`, both included."""
+    """A finite number from `low` up to `high`, both included; numpy's become Python's."""
+    value = plain(value)
     allowed = f"a finite number of at least {low}" if high == math.inf else f"a number from {low} to {high}"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WrongTypeError(f"{name} must be {allowed}, not {value!r}")
-    if not (math.isfinite(value) and low <= value <= high):
-        raise UsageError(f"{name} must be {allowed}, not {value!r}")
+        raise WrongTypeError(f"{name} must be {allowed}, not {shown(value)}")
+    if not (abs(value) <= sys.float_info.max and low <= value <= high):
+        raise UsageError(f"{name} must be {allowed}, not {shown(value)}")
     return float(value)
 
 
 def check_bool(name: str, value: Any) -> bool:
     """True or False."""
+    value = plain(value)
     if not isinstance(value, bool):
-        raise WrongTypeError(f"{name} must be true or false, not {value!r}")
+        raise WrongTypeError(f"{name} must be true or false, not {shown(value)}")
     return value
 
 
 def check_choice(name: str, value: Any, choices: Collection[Choice]) -> Choice:
     """One of the given words."""
     for choice in choices:
-        if value == choice:
+        if isinstance(value, str) and value == choice:
             return choice
-    raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    allowed = f"must be one of {', '.join(choices)}"
+    if isinstance(value, str) and (near := nearest(value, choices)) is not None:
+        raise UsageError(f"{name} {shown(value)}: did you mean {near!r}? (it {allowed})")
+    raise UsageError(f"{name} {allowed}, not {shown(value)}")
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The end of a refusal: which of the known names was probably meant, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def shown(value: object) -> str:
+    """A wrong value in one short line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a {type(value).__name__} of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
+
+
+def choose(name: str, names: Iterable[str], also: str = "") -> str:
+    """How the refusal of a name ends: the one that was probably meant, then those there are and what `also` may be."""
+    names = list(names)
+    few, more = names[:MOST_NAMES], len(names) - MOST_NAMES
+    listed = "choose from " + ", ".join([*few, *([f"… ({len(names)} in all)"] if more > 0 else [])]) + also
+    if not names:
+        listed = f"there are none{also}"
+    near = nearest(name, names)
+    return listed if near is None else f"did you mean {near!r}? ({listed})"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The known name that was probably meant; None where it would be a guess."""
+    known = {each.casefold(): each for each in reversed(list(names))}
+    given = name.casefold()
+    close = difflib.get_close_matches(given, known, n=1, cutoff=NEAR)
+    swapped = [each for each in known if sorted(each) == sorted(given)]  # in a short name too much to look near
+    found = [given] * (given in known) or swapped or close
+    return known[found[0]] if found else None
 
 
 def in_gb(gigabytes: float) -> str:

@@ -69,10 +69,10 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin a new episode: the first after this seed, or else the next one. There are no options."""
+        seed = None if seed is None else check_int("seed", seed, 0, 2**63 - 1)
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
-            seed = int(self.np_random.integers(2**63)) if seed is None else seed
-            self._generator.manual_seed(check_int("seed", seed, 0, 2**63 - 1))
+            self._generator.manual_seed(int(self.np_random.integers(2**63)) if seed is None else seed)
             self._seeded = True
         self._state, observation = self.task.reset(1, self._generator)
         if self._renderer:

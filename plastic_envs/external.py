@@ -83,7 +83,7 @@ class ExternalTask(Task):
         if env_id.count(":") > 1:
             raise UsageError(f"task {self.name!r} is neither {PREFIX}id nor {PREFIX}module:id")
         if max_episode_steps is not None:
-            check_int("max_episode_steps", max_episode_steps, low=1)
+            max_episode_steps = check_int("max_episode_steps", max_episode_steps, low=1)
         check_bool("reverse_actions", reverse_actions)
         arguments = {key: value for key, value in options.items() if not key.startswith(ATTRIBUTE)}
         attributes = {key.removeprefix(ATTRIBUTE): options[key] for key in options.keys() - arguments.keys()}

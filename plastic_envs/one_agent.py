@@ -1,5 +1,6 @@
 """One agent of a world whose others follow a policy: a task like any other."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -55,6 +56,7 @@ class OneAgent(Task):
     def _alone(self, policy: Policy) -> Policy:
         """A policy of the world for its first agents."""
 
+        @functools.wraps(policy)  # says what it does
         def act(
             observation: Tensor, memory: Any, state: OneAgentState, generator: torch.Generator
         ) -> tuple[Tensor, Any]:

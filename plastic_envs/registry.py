@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plastic_envs.checks import did_you_mean
+from plastic_envs.checks import choose, plain, shown, whole_number
 from plastic_envs.errors import NotImportableError, UnknownNameError, UsageError, WrongTypeError, usage_error
 from plastic_envs.working_directory import import_own, is_hidden, is_module_of
 
@@ -39,8 +39,7 @@ class Registry(Mapping[str, Row]):
         if ":" in name:
             return Row(name, "from the user's code")
         raise UnknownNameError(
-            f"unknown {self.kind} {name!r}: choose from {', '.join(self._rows)}, or name your own as module:Name"
-            f"{did_you_mean(name, self._rows)}"
+            f"unknown {self.kind} {shown(name)}: {choose(name, self._rows, ', or name your own as module:Name')}"
         )
 
     def __contains__(self, name: object) -> bool:
@@ -110,7 +109,7 @@ def construct(kind: str, name: str, make: Callable[..., Any], options: Mapping[s
         raise usage_error(f"{kind} {name!r}: {error}", error) from None
     if inspect.isabstract(make):
         raise WrongTypeError(f"{kind} {name!r} is abstract: name a class that defines all its methods")
-    return make(**options)
+    return make(**{name: plain(value) for name, value in options.items()})
 
 
 def check_trusted(where: object, spec: str, trust: Collection[str]) -> None:
@@ -169,11 +168,17 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         if value.startswith("(") and value.endswith(")"):
             options[key] = value[1:-1]
             continue
-        try:
-            options[key] = json.loads(value)
-        except (ValueError, RecursionError):  # also a number of more digits than Python reads
-            options[key] = value
+        options[key] = _value(value)
     return name, options
+
+
+def _value(text: str) -> Any:
+    """An option's value: a number, or other JSON, or the text itself; 1e5 and 100_000 are whole numbers."""
+    try:
+        number = whole_number(text)
+        return json.loads(text) if number is None else number
+    except (ValueError, RecursionError):  # also a number of more digits than Python reads
+        return text
 
 
 def _split(text: str) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plastic_envs.checks import plain
 from plastic_envs.errors import UsageError
 
 FARTHEST_NORMAL = 8.0
@@ -45,7 +46,8 @@ def layout(parts: Mapping[str, int | tuple[int, ...]], feedback: Collection[str]
     slices: dict[str, Slice] = {}
     start = 0
     for name, size in parts.items():
-        shape = (size,) if isinstance(size, int) else tuple(size)
+        size = plain(size)
+        shape = (size,) if isinstance(size, int) else tuple(map(plain, size))
         stop = start + int(np.prod(shape))
         slices[name] = Slice(start, stop, shape, name in feedback)
         start = stop

@@ -68,7 +68,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self.num_envs = check_int("num_envs", num_envs, 1)
         self.task.worlds(num_envs)  # refuses what does not fill them, before the first reset
         if max_episode_steps is not None:
-            check_int("max_episode_steps", max_episode_steps, 1)
+            max_episode_steps = check_int("max_episode_steps", max_episode_steps, 1)
         self.max_episode_steps = max_episode_steps
         self.single_observation_space = self.task.observation_space
         self.single_action_space = self.task.action_space
@@ -96,6 +96,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         Returns:
             Observations (n, D), those of copies that were not reset as the last step left them, and no information.
         """
+        seed = None if seed is None else check_int("seed", seed, 0, 2**63 - 1)
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self.seed(int(self.np_random.integers(2**63)) if seed is None else seed)

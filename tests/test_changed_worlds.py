@@ -123,7 +123,7 @@ def test_an_agent_is_evaluated_in_a_world_it_was_not_made_for() -> None:
     [
         (
             "gym:CartPole-v1,set_lenght=1",
-            "no number 'lenght' that set_lenght could change: choose from force_mag, grav",
+            "no number 'lenght' that set_lenght could change: did you mean 'length'?",
         ),
         ("gym:CartPole-v1,set_total_mass=1", "no number 'total_mass'.*masspole, "),
         ("gym:CartPole-v1,set_action_space=1", "no number 'action_space'"),

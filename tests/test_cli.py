@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from agents import CELLS, FRONT_ENDS, NETWORKS, RULES
-from evolution import PRESETS, SEARCHERS, RunSettings, load_run
+from evolution import PRESETS, SEARCHERS, RunProgress, RunSettings, load_run
 from evolution.cli import COMMANDS, main
+from evolution.estimate import Cost
 from plastic_envs.data import DATA
 from plastic_envs.tasks import TASKS
 from plastic_envs.worlds import WORLDS
@@ -116,7 +117,7 @@ def test_train_prints_its_result_and_can_go_on_or_begin_again(run, tmp_path, cap
         printed = capsys.readouterr()
         assert printed.out.startswith("finished: squared error 0.")
         assert "bootstrap over episodes" in printed.out
-        assert "zero: 0." in printed.out
+        assert "  zero:          0." in printed.out
         assert "\r" not in printed.err
     assert (folder / "agent.safetensors").read_bytes() == (run / "agent.safetensors").read_bytes()
 
@@ -131,7 +132,7 @@ def test_options_reach_the_settings(run):
 def test_evaluate_on_its_task_and_on_another(run, capsys):
     assert plastic_envs("evaluate", run, "--episodes", 20) == 0
     text = capsys.readouterr().out
-    assert [line.split()[0] for line in text.splitlines()[1:]][:2] == ["agent", "zero"]
+    assert [line.split()[0] for line in text.splitlines()[1:]][:3] == ["agent:", "chance:", "zero:"]
     assert plastic_envs("evaluate --json --task SequenceReproduction,seq_length=2,delay=1", run, "--episodes", 30) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["task"] == "SequenceReproduction,seq_length=2,delay=1"
@@ -216,10 +217,10 @@ WRONG = {
     "train CueReward,cues=3 --out DIR": "did you mean 'n_cues'",
     "train CueReward --rule hebbian,rat=3 --out DIR": "did you mean 'rate'",
     "train CueReward --searcher backprop,batchsize=3 --out DIR": "did you mean 'batch_size'",
-    "train gym:Pendulum-v1,set_mass=3 --out DIR": "error: task 'gym:Pendulum-v1': there is no number 'mass'",
+    "train gym:Pendulum-v1,set_mass=3 --out DIR": "'gym:Pendulum-v1' with set_mass=3: there is no number 'mass'",
     "train gym:CartPole-v1 --out RUN --resume": "was started with",
     "train CueReward --searched fast.* --out DIR": "matches none",
-    "train CueReward --hidden many --out DIR": "argument --hidden: invalid int value: 'many'",
+    "train CueReward --hidden many --out DIR": "argument --hidden: 'many' is no whole number",
     "train CueReward --hidden 0 --out DIR": "hidden must be an integer of at least 1",
     "train CueReward --budget -5 --out DIR": "budget must be",
     "train nowhere:Task --out DIR": "no module 'nowhere'",
@@ -244,7 +245,24 @@ WRONG = {
     "compare --tasks CueReward --rules none --searchers backprop --out FILE/below": "cannot write",
     "report MISSING": "neither a comparison",
     "report DAMAGED": "config.json is damaged",
-    "reprot RUN": "invalid choice: 'reprot'",
+    "reprot RUN": "unknown command 'reprot': did you mean 'report'?",
+    "train CueReward --bugdet 100 --out DIR": "unknown option --bugdet, did you mean --budget? (see plastic-envs train",
+    "train CueReward --zzz 100 --out DIR": "unknown option --zzz (see plastic-envs train --help)",
+    "train CueReward more --out DIR": "'more' is a word too many",
+    "train CueReward --seed 1 --seed 2 --out DIR": "--seed is given twice, 1 and 2",
+    "train CueReward --budget 1.5 --out DIR": "--budget: '1.5' is no whole number",
+    "train CueReward --budget 1e400 --out DIR": "--budget: '1e400' is no whole number",
+    "train CueReward --budget nan --out DIR": "--budget: 'nan' is no whole number",
+    "train CueReward,n_cues=2.5 --out DIR": "n_cues must be an integer of at least 1, not 2.5",
+    "train CueReward,n_cues=1e400 --out DIR": "n_cues must be an integer of at least 1, not inf",
+    "train cuereward --out DIR": "error: unknown task 'cuereward': did you mean 'CueReward'? (choose",
+    "train Foraging,horizon=5 --searcher pgpe --out DIR": "Foraging has no option 'horizon': choose from size",
+    "train GridMaze,size=5 --out DIR": "as in plastic-envs train GridMaze,size=5 --searcher a2c --out ",
+    "train gym:Pendulum-v1 --hidden 4 --searcher backprop --out DIR": "Pendulum-v1 --hidden 4 --searcher a2c --out ",
+    "compare --tasks A --tasks B --rules none --rules none --searchers pgpe --out DIR": "rules names 'none' twice",
+    "evaluate RUN --episodes 1e2 --episodes 50": "--episodes is given twice",
+    "train CueReward --out ./\udcff": "is not UTF-8",
+    "list \udcff": "is not UTF-8",
     "": "COMMAND",
 }
 
@@ -270,6 +288,37 @@ def test_what_is_wrong_is_said_in_one_line(words, run, tmp_path, capsys):
     assert WRONG[words] in printed.err
     assert not places["DIR"].exists()
     assert {path: os.stat(path).st_mtime_ns for path in run.iterdir()} == before
+
+
+def test_repeated_lists_add_up_and_numbers_are_written_in_any_way(capsys, monkeypatch):
+    words = (
+        f"compare --tasks {TASK} --rules hebbian --rules none,oja --rules gradient --searchers backprop,batch_size=4"
+    )
+    words += " --seeds 3 --seeds 5 --budget 1e2 --hidden 4 --dry-run --jobs 1 --eval-episodes 1_0"
+    monkeypatch.setattr("evolution.estimate.measure", lambda settings: Cost(1.0, 1.0, settings.budget))
+    assert plastic_envs(words) == 0
+    *cells, total = capsys.readouterr().out.splitlines()
+    assert [line.split(" by ")[0].split(", ")[1] for line in cells] == ["hebbian", "none", "oja", "gradient"]
+    assert all("2 × 100 episodes" in line for line in cells)
+    assert total.startswith("8 runs")
+
+
+def test_a_reader_that_stops_and_a_terminal_without_letters():
+    command = [sys.executable, "-m", "plastic_envs", "list"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    done = subprocess.run([*command, "memory"], capture_output=True, env=environment)
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert "a ± b – c ß".encode("ascii", "plastic-envs") == b"a +- b - c ?"
+
+
+def test_reward_is_told_where_there_is_no_loss():
+    of = {"episodes": 1, "budget": 2, "loss": -3.5, "metric": 0.0, "seconds": 1.0, "rate": 1.0}
+    assert RunProgress(**of).told == "loss -3.5"
+    assert RunProgress(**of, pays_reward=True).told == "reward 3.5"
 
 
 def test_ctrl_c_is_one_line(capsys, monkeypatch):

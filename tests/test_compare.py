@@ -194,10 +194,10 @@ def test_progress_is_plain_lines_off_a_terminal_and_a_bar_on_one(monkeypatch):
     plain, terminal = io.StringIO(), _Terminal()
     for stream in (plain, terminal):
         with Progress(100, stream=stream) as progress:
-            progress.update(50, loss=0.25)
+            progress.update(50, "loss 0.25")
             progress.note("run 1 of 2")
             progress.update(100)
     assert plain.getvalue().splitlines()[:2] == ["50/100 episodes, loss 0.25", "50/100 episodes, run 1 of 2"]
     assert "\r" not in plain.getvalue()
     assert "\r" in terminal.getvalue()
-    assert "loss=0.25" in terminal.getvalue()
+    assert "loss 0.25" in terminal.getvalue()

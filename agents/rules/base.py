@@ -12,6 +12,10 @@ from plastic_envs.errors import UsageError, WrongTypeError
 Signal = Literal["pre", "post", "error", "pre_error", "weight", "fast", "code"]
 
 
+MOST_TOLD = 16
+"""Coefficients of one name that a rule's description writes out."""
+
+
 class Outer(NamedTuple):
     """A change of rank one, pre ⊗ post, kept as its factors: pre (..., n), post (..., m)."""
 
@@ -153,11 +157,20 @@ class Rule(nn.Module):
 
     def describe(self) -> str:
         """The rule in readable form, with its learned coefficients."""
-        return "\n".join(f"{name} = {value.detach().tolist()}" for name, value in self.named_parameters())
+        return "\n".join(f"{name} = {_told(value.detach())}" for name, value in self.named_parameters())
 
     def change(self, signals: Signals) -> Outer | LowRank | Tensor:
         """The raw change of a layer: `Outer` or `LowRank` where it is low-rank (fast), else a matrix (..., n, m)."""
         raise UsageError(f"rule {type(self).__name__} has no method `change`: see agents.Rule")
+
+
+def _told(value: Tensor) -> str:
+    """A coefficient in words; of many the mean and the spread."""
+    numbers = [f"{number:.4g}" for number in value.flatten()[:MOST_TOLD].tolist()]
+    if value.numel() > MOST_TOLD:
+        shape, spread = " × ".join(map(str, value.shape)), float(value.double().std(correction=0))
+        return f"{shape} numbers, mean {float(value.double().mean()):.4g}, standard deviation {spread:.4g}"
+    return ", ".join(numbers)
 
 
 def check_bound(rule: Rule) -> None:

@@ -59,7 +59,7 @@ class Pool(Rule):
         self.terms = _parse_terms(terms)
         self.sharing = check_choice("sharing", sharing, get_args(Sharing))
         self.l1 = check_float("l1", l1, low=0)
-        check_float("start", start, low=-1e6, high=1e6)
+        start = check_float("start", start, low=-1e6, high=1e6)
         first = torch.tensor([start if term == 1 else 0.0 for term in self.terms])
         if sharing == "synapse":
             self.theta: nn.Parameter | nn.ParameterList = nn.ParameterList(

@@ -82,5 +82,5 @@ class AdditiveHebb(TraceRule, HebbProduct):
     ) -> None:
         super().__init__(eta, own_rate)
         check_choice("bound", bound, ("hard", "soft", "none"))
-        check_float("limit", limit, low=0, high=1.0 if bound == "soft" else float("inf"))
+        limit = check_float("limit", limit, low=0, high=1.0 if bound == "soft" else float("inf"))
         self.bound = None if bound == "none" else Bound(bound, limit)

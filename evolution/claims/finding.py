@@ -29,9 +29,9 @@ class ClaimSettings:
     folder: Path | None = None  # where these claims keep each agent that is trained, and find it again
 
     def __post_init__(self) -> None:
-        check_bool("full", self.full)
-        check_int("seed", self.seed, low=0)
-        check_int("jobs", self.jobs, low=1)
+        object.__setattr__(self, "full", check_bool("full", self.full))
+        object.__setattr__(self, "seed", check_int("seed", self.seed, low=0))
+        object.__setattr__(self, "jobs", check_int("jobs", self.jobs, low=1))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """The command line `plastic-envs`: a file per command in this package, and a row here."""
 
 import argparse
+import codecs
 import contextlib
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+
+from evolution.cli.parser import Parser
 
 COMMANDS = {
     "list": "the tasks, rules, cells, searchers and presets that go by name",
@@ -21,6 +24,9 @@ COMMANDS = {
     "report": "write report.html and its figures from a comparison or a run",
 }
 """Command to summary; module `evolution.cli.<command>` has `add_arguments(parser)` and `run(args) -> int`."""
+
+SPELT: Mapping[str, str] = {"±": "+-", "–": "-", "×": "x", "…": "...", "→": "->", "·": "|", "²": "^2"}
+"""Letters of tables on terminals that have none of their own for them."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -37,14 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"plastic-envs: warning: {message}\n"
         )  # without a place in code
     argv = [*(sys.argv[1:] if argv is None else argv)]  # the name `list` is a module here once that command has run
+    _prepare_streams()
     try:
-        args = _parser(argv).parse_args(argv)
-        return int(importlib.import_module(f"evolution.cli.{args.command}").run(args))
+        args = _parse(argv)
+        status = int(importlib.import_module(f"evolution.cli.{args.command}").run(args))
+        sys.stdout.flush()  # here, where a broken pipe is understood
+        return status
     except KeyboardInterrupt:
         print("plastic-envs: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # as in `plastic-envs list | head -1`
-        sys.stderr.close()
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
         return 1
     except OSError as error:
         print(f"plastic-envs: error: {error}", file=sys.stderr)
@@ -78,16 +88,8 @@ def _leave_working_directory() -> None:
             import matplotlib  # noqa: F401
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End with status 2."""
-        self.exit(2, f"plastic-envs: error: {message} (see {self.prog} --help)\n")
-
-
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
         prog="plastic-envs",
         description="Meta-learning tasks, agents whose weights change while they live, "
         "and searchers that find their rules.",
@@ -96,11 +98,43 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"plastic-envs {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        if name in argv:
-            importlib.import_module(f"evolution.cli.{name}").add_arguments(command)
-    return parser
+    made = {
+        name: commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        for name, summary in COMMANDS.items()
+    }
+    named = next((word for word in argv if not word.startswith("-")), None)
+    if named in made:
+        importlib.import_module(f"evolution.cli.{named}").add_arguments(made[named])
+    elif named is not None:
+        from plastic_envs.checks import choose, shown
+
+        parser.error(f"unknown command {shown(named)}: {choose(named, COMMANDS)}")
+    for word in argv:
+        if "\0" in word or _undecodable(word):
+            made.get(named or "", parser).error(f"{word!r} is not UTF-8, as all names and folders must be")
+    args, extra = parser.parse_known_args(argv)
+    if extra:
+        made.get(named or "", parser).refuse(extra)
+    return args
+
+
+def _undecodable(word: str) -> bool:
+    """Whether it was not UTF-8, which Python keeps as surrogates."""
+    return any("\ud800" <= letter <= "\udfff" for letter in word)
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal without these letters gets for them."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(SPELT.get(letter, "?") for letter in error.object[error.start : error.end]), error.end
+
+
+def _prepare_streams() -> None:
+    """Let nothing that is printed fail for a letter that the terminal lacks."""
+    codecs.register_error("plastic-envs", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="plastic-envs")
 
 
 def _version() -> str:

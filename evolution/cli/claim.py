@@ -4,6 +4,8 @@ import argparse
 import signal
 import sys
 
+from evolution.cli.options import whole
+
 NUMBER_HELP = (
     "a claim, module:Name of your own, or list (the default); `plastic-envs list N` tells its criterion and sizes"
 )
@@ -13,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("number", metavar="N", nargs="?", default="list", help=NUMBER_HELP)
     parser.add_argument("--full", action="store_true", help="larger, or the paper's sizes, rather than within minutes")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all random streams (0)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="root of all random streams (0)")
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=whole,
         default=1,
         metavar="N",
         help="processes side by side, if it trains several kinds of agents (1)",

@@ -2,15 +2,15 @@
 
 import argparse
 import dataclasses
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from evolution.cli.options import add_searched, add_settings, given, report_command
+from evolution.cli.options import add_searched, add_settings, command_line, given, report_command, whole
 
 if TYPE_CHECKING:
     from evolution.grid import Grid
 
+SPECS = ("tasks", "rules", "searchers")
 SETTINGS = ("budget", "network", "cell", "hidden", "eval_episodes", "evals")
 
 
@@ -21,13 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}", nargs="+", metavar="SPEC", default=argparse.SUPPRESS, help=f"one or more, as in {example}"
         )
     parser.add_argument(
-        "--seeds", metavar="N|LIST", default=argparse.SUPPRESS, help="how many, or which, as in 5 or 0,3,7 (1)"
+        "--seeds",
+        nargs="+",
+        metavar="N|LIST",
+        default=argparse.SUPPRESS,
+        help="how many, or which, as in 5 or 0,3,7 (1)",
     )
     add_settings(parser, *SETTINGS)
     add_searched(parser)
     parser.add_argument("--preset", metavar="NAME", help="a ready comparison; other options replace parts of it")
     parser.add_argument("--out", metavar="DIR", help="folder of the comparison")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes side by side (number of cores)")
+    parser.add_argument("--jobs", type=whole, metavar="N", help="processes side by side (number of cores)")
     parser.add_argument(
         "--ray-address", metavar="HOST:PORT", help="cluster of Ray that does the runs, N at a time (this machine)"
     )
@@ -59,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         jobs=args.jobs,
         resume=args.resume,
-        command=_command(args),
+        command=command_line("compare", args, "preset", *SPECS, "seeds", *SETTINGS, "searched") + " --out DIR",
         ray_address=args.ray_address,
     )
     print(comparison_text(experiment), end="")
@@ -78,22 +82,12 @@ def grids_from(args: argparse.Namespace) -> list["Grid"]:
     from plastic_envs.errors import UsageError
 
     options = given(args, *SETTINGS, "searched")
-    options |= {name: specs_from(values) for name, values in given(args, "tasks", "rules", "searchers").items()}
+    options |= {name: specs_from(values) for name, values in given(args, *SPECS).items()}
     if hasattr(args, "seeds"):
-        options["seeds"] = seeds_from(args.seeds)
+        options["seeds"] = seeds_from(",".join(args.seeds))
     if args.preset is not None:
         return [dataclasses.replace(grid, **options) for grid in preset(args.preset)]
-    for name in ("tasks", "rules", "searchers"):
+    for name in SPECS:
         if name not in options:
             raise UsageError(f"--{name} is missing: name at least one, or take a --preset")
     return [Grid(**options)]
-
-
-def _command(args: argparse.Namespace) -> str:
-    """The command line as it was given, with the folder and the way it was run left open."""
-    words = ["plastic-envs", "compare"]
-    for name in ("preset", "tasks", "rules", "searchers", "seeds", *SETTINGS, "searched"):
-        value = getattr(args, name, None)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
-    return f"{shlex.join(words)} --out DIR"

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from evolution.cli.options import add_trust
+from evolution.cli.options import add_trust, whole
 
 if TYPE_CHECKING:
     from evolution.evaluation import Evaluation
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("run", metavar="RUN", help="folder of a run, or of an agent")
     parser.add_argument("--task", metavar="SPEC", help="another task, of fitting sizes (the one trained on)")
-    parser.add_argument("--episodes", type=int, default=1000, metavar="N", help="held-out episodes (1000)")
+    parser.add_argument("--episodes", type=whole, default=1000, metavar="N", help="held-out episodes (1000)")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_trust(parser)
 
@@ -56,7 +56,7 @@ def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
         "episodes": len(evaluation.scores),
         "mean": evaluation.metric,
         "interval": {"method": bootstrap_name(task), "ends": list(evaluation.interval)},
-        "loss": evaluation.loss,
+        **({"loss": evaluation.loss} if task.has_targets else {"reward": -evaluation.loss}),
         "chance": getattr(task, "chance", None),
         "best": getattr(task, "best", None),
         "references": dict(evaluation.references),
@@ -65,16 +65,11 @@ def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
 
 
 def _as_text(spec: str, task: "Task", evaluation: "Evaluation") -> str:
-    from evolution.tables import format_bootstrap, format_number
+    from evolution.results import named_references
+    from evolution.tables import format_bootstrap, format_number, references_text
 
     better = "higher" if task.higher_is_better else "lower"
     lines = [f"{spec}: {task.metric_kind} on {len(evaluation.scores):,} held-out episodes, {better} is better"]
-    scores = {"agent": evaluation.metric, **evaluation.references}
-    best = getattr(task, "best", None)
-    if best is not None:
-        scores["best possible"] = best
-    width = max(map(len, scores))
-    for name, score in scores.items():
-        interval = f"  {format_bootstrap(*evaluation.interval, task)}" if name == "agent" else ""
-        lines.append(f"  {name:<{width}}  {format_number(score, task.metric_kind)}{interval}")
-    return "\n".join(lines)
+    score, interval = format_number(evaluation.metric, task.metric_kind), format_bootstrap(*evaluation.interval, task)
+    named = named_references(getattr(task, "chance", None), evaluation.references, getattr(task, "best", None))
+    return "\n".join([*lines, f"  agent: {score} {interval}", references_text(task, named)]).rstrip()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evolution.settings import RunSettings
+from plastic_envs.checks import shown, whole_number
 
 HELP = {
     "rule": "plasticity rule, with options as in hebbian,rate=0.2",
@@ -21,6 +22,14 @@ HELP = {
 }
 
 
+def whole(text: str) -> int:
+    """A whole number as people write it: 100000, 100_000 or 1e5."""
+    number = whole_number(text)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no whole number, as 1000 or 1e5 is")
+    return number
+
+
 def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add options for fields of the run's settings, in that order, with their defaults in the help."""
     fields = {field.name: field for field in dataclasses.fields(RunSettings)}
@@ -28,7 +37,7 @@ def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
         default, number = fields[name].default, "int" in str(fields[name].type)
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=int if number else str,
+            type=whole if number else str,
             default=argparse.SUPPRESS,
             metavar="N" if number else "NAME",
             help=f"{HELP[name]} ({'what the rule runs on' if default is None else default})",
@@ -60,6 +69,16 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of the named options that were given."""
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
+
+
+def command_line(command: str, args: argparse.Namespace, *names: str, **others: str) -> str:
+    """A command line with those of the named options that were given, a task first, and others in place of theirs."""
+    values = {**given(args, *names), **others}
+    words = ["plastic-envs", command, *([values.pop("task")] if "task" in values else [])]
+    for name, value in values.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
 
 
 def report_command(folder: str, trusted: Sequence[str]) -> str:

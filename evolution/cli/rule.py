@@ -12,9 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rule with its learned coefficients."""
+    """Print the rule with its learned coefficients, and how plastic each layer is."""
     import agents
+    from evolution.learned_rule import describe
 
-    agent = agents.load(args.run, trust=args.trust)
-    print(agent.rule.describe() or f"{agent.config['rule']} has no coefficients of its own")
+    print(describe(agents.load(args.run, trust=args.trust)))
     return 0

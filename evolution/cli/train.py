@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from evolution.cli.options import add_searched, add_settings, given, report_command
+from evolution.cli.options import add_searched, add_settings, command_line, given, report_command, whole
 
 OPTIONS = ("rule", "network", "cell", "hidden", "searcher", "budget", "seed", "eval_episodes", "evals")
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
-    parser.add_argument("--actors", type=int, metavar="N", help="processes of Ray that share each generation")
+    parser.add_argument("--actors", type=whole, metavar="N", help="processes of Ray that share each generation")
     parser.add_argument("--ray-address", metavar="HOST:PORT", help="cluster that they are on (started on this machine)")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
 
@@ -25,16 +25,19 @@ def run(args: argparse.Namespace) -> int:
     """Train, with progress on standard error and the result on standard output."""
     from evolution.cli import INTERRUPTED
     from evolution.comparison import trusted_code
-    from evolution.plan import PlannedRun
+    from evolution.plan import PlannedRun, searcher_misfit
     from evolution.progress import Progress, counted, duration
     from evolution.results import RunProgress
     from evolution.settings import RunSettings
-    from evolution.tables import format_bootstrap, format_number
+    from evolution.tables import format_bootstrap, format_number, references_text
     from evolution.training import train
     from plastic_envs.errors import UsageError
     from plastic_envs.tasks import make_task
 
     settings = RunSettings(args.task, **given(args, *OPTIONS, "searched"))
+    if not args.resume and (reason := searcher_misfit(make_task(settings.task), settings.searcher)):
+        others = command_line("train", args, "task", *OPTIONS, "searched", searcher="a2c", out=args.out or "DIR")
+        raise UsageError(f"{reason}; a2c, ppo and evolution do without, as in {others}")
     if args.dry_run:
         from evolution.estimate import estimate
 
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress(settings.budget) as bar:
 
         def tell(progress: RunProgress) -> None:
-            bar.update(progress.episodes, progress.loss)
+            bar.update(progress.episodes, progress.told)
 
         result = train(
             settings,
@@ -70,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         f"{counted(result.n_searched, 'parameter')} searched, "
         f"{counted(result.episodes, 'episode')} in {duration(result.seconds)}"
     )
-    for name, value in result.references.items():
-        print(f"  {name}: {format_number(value, metric)}")
+    if result.named_references:
+        print(references_text(task, result.named_references))
     plots = report_command(args.out, trusted_code([PlannedRun("", settings)]))
     print(f"\nagent and history are in {args.out}; plots: {plots}", file=sys.stderr)
     if result.status == "diverged":

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from evolution.cli.options import add_trust
+from evolution.cli.options import add_trust, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--networks", nargs="+", default=[], metavar="SPEC",
         help="how they differ from those the rules were learned on, as in cap,hidden=1000",
     )  # fmt: skip
-    parser.add_argument("--retrainings", type=int, default=10, metavar="N", help="networks a cell (10)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="root of all random streams (0)")
+    parser.add_argument("--retrainings", type=whole, default=10, metavar="N", help="networks a cell (10)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="root of all random streams (0)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the result")
     parser.add_argument("--resume", action="store_true", help="go on with the transfer in DIR")
     add_trust(parser)

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from plastic_envs.checks import did_you_mean
+from plastic_envs.checks import choose, plain, shown
 from plastic_envs.errors import UnknownOptionError, WrongTypeError
 from plastic_envs.external import PREFIX, ExternalTask
 from plastic_envs.registry import Registry, Row, construct, parse_spec
@@ -74,6 +74,7 @@ def make_task(spec: str, **options: Any) -> Task:
         UsageError: the name or an option is unknown, or a value is not allowed.
     """
     name, spec_options = parse_spec(spec)
+    options = {key: plain(value) for key, value in options.items()}
     if name.startswith(PREFIX):
         return ExternalTask(name.removeprefix(PREFIX), **{**spec_options, **options})
     table = WORLDS if name in WORLDS else TASKS
@@ -85,9 +86,8 @@ def make_task(spec: str, **options: Any) -> Task:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [key for key in options if key not in parameters]
     if unknown and not takes_any:
-        known = ", ".join(parameters) or "none"
-        hint = did_you_mean(unknown[0], parameters)
-        raise UnknownOptionError(f"{name} has no option {unknown[0]!r}; its options are {known}{hint}", unknown[0])
+        sentence = f"{name} has no option {shown(unknown[0])}: {choose(unknown[0], parameters)}"
+        raise UnknownOptionError(sentence, unknown[0])
     task = construct("task", name, make, options)
     if not isinstance(task, Task):
         raise WrongTypeError(f"{name} made a {type(task).__name__}, not a plastic_envs.Task")
