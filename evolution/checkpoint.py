@@ -1,63 +1,17 @@
-"""Files that are there in full or not at all, and checkpoints that hold nothing but numbers."""
+"""Checkpoints that hold nothing but numbers."""
 
-import contextlib
 import io
-import os
 import pickle
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from plastic_envs.errors import FileUsageError, UsageError
+from plastic_envs.errors import UsageError
 from plastic_envs.reading import read_bytes
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say a failure to write (full disk, read-only folder) in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, UsageError):
-            raise
-        raise FileUsageError(
-            f"cannot write {path}: {error.strerror or error}; what was written before is kept"
-        ) from error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file in one moment: a reader, or a crash, finds the old bytes or the new ones.
-
-    Raises:
-        UsageError: the file cannot be written; the old one is as it was.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with writing(path):
-        try:
-            temporary.unlink(missing_ok=True)  # in a folder that was sent, it may be a pipe or a link elsewhere
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from plastic_envs.writing import write_atomically
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -13,14 +13,13 @@ from typing import Any
 
 from evolution import tables
 from evolution.actors import ray_running
-from evolution.checkpoint import write_atomically, writing
 from evolution.grid import Grid
 from evolution.locking import folder_lock
 from evolution.plan import PlannedRun, plan_runs
 from evolution.progress import Progress
 from evolution.records import FORMAT, INDEX, Experiment, RunRecord, indexed_runs, read_experiment, read_run
 from evolution.results import RunProgress
-from evolution.run_folder import RunFolder, versions
+from evolution.run_folder import versions
 from evolution.settings import RunSettings
 from evolution.training import train
 from evolution.verdicts import METHOD, headline, verdicts
@@ -29,6 +28,7 @@ from plastic_envs.checks import check_int
 from plastic_envs.errors import OccupiedFolderError, UsageError
 from plastic_envs.external import without_prefix
 from plastic_envs.registry import own_code
+from plastic_envs.writing import is_vacant, write_atomically
 
 RESULT_COLUMNS = (
     "task", "rule", "network", "cell", "hidden", "searcher", "seed", "episodes", "env_steps", "metric", "metric_low",
@@ -131,7 +131,7 @@ def check_new(folder: Path, resume: bool) -> None:
         raise OccupiedFolderError(
             f"{folder} holds a comparison already: continue it with --resume, or name another folder"
         )
-    if not begun and any(folder.iterdir()):
+    if not begun and not is_vacant(folder, INDEX):
         raise OccupiedFolderError(f"{folder} is not empty and holds no comparison: name another folder")
 
 
@@ -177,8 +177,6 @@ class _Index:
 
     def write(self) -> None:
         """Replace the file in one step."""
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
         entries = [self._entry(place, record.status) for place, record in enumerate(self.records)]
         text = json.dumps({**self.head, "runs": entries}, indent=1) + "\n"
         write_atomically(self.folder / INDEX, text.encode())
@@ -194,10 +192,6 @@ class _Index:
 
     def _read(self, place: int) -> RunRecord:
         run = self.planned[place]
-        if (self.folder / run.folder / "config.json").is_file():
-            difference = RunFolder(self.folder / run.folder).read_settings().difference(run.settings)
-            if difference:
-                raise UsageError(f"{self.folder / run.folder} was started with {difference}: name another folder")
         status = "n/a" if run.not_applicable else "failed" if place in self.failures else "waiting"
         return read_run(self.folder / run.folder, self._entry(place, status))
 

@@ -12,11 +12,11 @@ from PIL import Image  # which matplotlib needs
 from torch import Tensor
 
 from agents import Agent
-from evolution.checkpoint import writing
 from evolution.seeding import make_generator
 from plastic_envs.policies import play
 from plastic_envs.rendering import SIZE
 from plastic_envs.task import Task
+from plastic_envs.writing import make_folder, write_atomically
 
 FRAMES = 100
 """At most so many pictures; of a longer episode some steps are left out."""
@@ -52,6 +52,5 @@ def film(agent: Agent, task: Task, path: Path) -> None:
         images.append(Image.fromarray(picture).quantize(64))
     data = io.BytesIO()
     images[0].save(data, "GIF", save_all=True, append_images=images[1:], duration=MILLISECONDS, loop=0)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.getvalue())
+    make_folder(path.parent)
+    write_atomically(path, data.getvalue())

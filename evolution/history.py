@@ -2,13 +2,13 @@
 
 import csv
 import io
-import os
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from evolution.checkpoint import write_atomically, writing
+from evolution.csv_log import CsvLog, read_lines
 from plastic_envs.errors import UsageError
-from plastic_envs.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,24 @@ class HistoryRow:
 COLUMNS = tuple(item.name for item in fields(HistoryRow))
 
 
-def append_row(path: Path, row: HistoryRow) -> None:
-    """Add a row and make it last.
+class History(CsvLog):
+    """The file, and its rows."""
 
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    with writing(path):
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow(COLUMNS)
-            writer.writerow(asdict(row).values())
-            file.flush()
-            os.fsync(file.fileno())
+    def add(self, row: HistoryRow) -> None:
+        """Append a row.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        self.append([asdict(row)])
+
+    def seek_rows(self, rows: int, digest: str | None = None) -> list[HistoryRow]:
+        """Stand after the first rows, as `seek` does, and give them.
+
+        Raises:
+            UsageError: as `seek`, or the columns are others.
+        """
+        return _parse(self.path, self.seek(rows, digest)) if rows else []
 
 
 def read_rows(path: Path) -> list[HistoryRow]:
@@ -52,29 +55,19 @@ def read_rows(path: Path) -> list[HistoryRow]:
     Raises:
         UsageError: the file is missing or damaged.
     """
+    return _parse(path, read_lines(path))
+
+
+def last_score(rows: Sequence[HistoryRow]) -> HistoryRow:
+    """The last row that has a score: a diverged run ends with one that has none."""
+    return next((row for row in reversed(rows) if math.isfinite(row.metric)), rows[-1])
+
+
+def _parse(path: Path, text: str) -> list[HistoryRow]:
     try:
-        header, *rows = csv.reader(io.StringIO(read_text(path)))
+        header, *rows = csv.reader(io.StringIO(text))
         if tuple(header) != COLUMNS:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
         return [HistoryRow(int(row[0]), int(row[1]), *map(float, row[2:])) for row in rows]
     except (ValueError, TypeError, IndexError, csv.Error) as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(f"{path} is damaged: {error}") from error
-
-
-def cut_rows(path: Path, rows: int) -> list[HistoryRow]:
-    """Keep the first `rows` rows and return them.
-
-    Raises:
-        UsageError: there are fewer rows than that, or the file is damaged or cannot be written.
-    """
-    if rows == 0:
-        with writing(path):
-            path.unlink(missing_ok=True)
-        return []
-    whole = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
-    if len(whole) < rows + 1:
-        raise UsageError(f"{path} is damaged: it has fewer than the {rows} rows that the checkpoint counts")
-    write_atomically(path, "".join(whole[: rows + 1]).encode())
-    return read_rows(path)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import agents
+from evolution.run_folder import load_agent
 from evolution.seeding import make_generator
 from evolution.summary import Summary
 from evolution.verdicts import is_control
@@ -63,7 +64,7 @@ def rate_traces(summary: Summary, task: Task, trust: Collection[str]) -> list[Ra
     for cell in summary.cells:
         rates = []
         for run in cell.finished:
-            agent = agents.load(run.folder, trust=trust)
+            agent = load_agent(run.folder, trust=trust)
             if "rate" in agent.recordable():
                 rate = _live(agent, task, episode, ("rate",)).records["rate"]
                 rates.append(rate.flatten(1).double().mean(1).numpy())
@@ -78,7 +79,7 @@ def samples(summary: Summary, task: Task, trust: Collection[str]) -> list[Sample
         return []
     controls = [cell for cell in summary.cells if is_control(cell.rule)]
     found = (summary.best(summary.cells), summary.best(controls))
-    chosen = {cell.name: agents.load(cell.finished[0].folder, trust=trust) for cell in found if cell is not None}
+    chosen = {cell.name: load_agent(cell.finished[0].folder, trust=trust) for cell in found if cell is not None}
     episode = task.sample(1, make_generator(0, "report"))
     return [Sample(name, task, episode, _live(agent, task, episode).outputs) for name, agent in chosen.items()]
 
@@ -93,7 +94,7 @@ def weight_trace(summary: Summary, task: Task, trust: Collection[str]) -> Weight
     agent = None
     plastic = [cell for cell in summary.cells if not is_control(cell.rule)]
     if (cell := summary.best(plastic)) is not None:
-        agent = agents.load(cell.finished[0].folder, trust=trust)
+        agent = load_agent(cell.finished[0].folder, trust=trust)
     names = [name for name in agent.recordable() if name.startswith("fast.")] if agent else []
     if agent is None or cell is None or not names:
         return None

@@ -1,5 +1,6 @@
 """Figures of a comparison: one colour per rule, one line style per searcher, every seed in sight."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from evolution.checkpoint import writing
 from evolution.statistics import mean_interval
 from evolution.summary import Cell, Summary
+from plastic_envs.writing import make_folder, write_atomically
 
 # Okabe and Ito's palette, told apart by colour-blind readers; grey for what has no plasticity.
 _FIXED = {"hebbian": "#0072B2", "gradient": "#D55E00", "none": "#555555", "none-wide": "#9A9A9A"}
@@ -113,9 +114,11 @@ def final_scores(summary: Summary, path: Path) -> None:
 
 def save(canvas: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        canvas.savefig(path, dpi=DPI, metadata={"Software": None})  # no version inside: the same figure, the same file
+    data = io.BytesIO()
+    # no version inside: the same figure, the same file
+    canvas.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
+    make_folder(path.parent)
+    write_atomically(path, data.getvalue())
 
 
 def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:

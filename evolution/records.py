@@ -120,6 +120,10 @@ def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
     """Read a run's folder; `entry` is its row in a comparison's index, which also knows of runs without a folder."""
     files = RunFolder(folder)
     settings = files.read_settings() if entry is None else RunSettings.from_json(entry["settings"])
+    if entry is None:
+        files.check_begun()
+    else:
+        files.check_settings(settings)
     history = tuple(files.read_history()) if files.history.exists() else ()
     result = load_result(folder)
     if result is not None:

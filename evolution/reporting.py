@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents import load
 from evolution import tables
-from evolution.checkpoint import write_atomically
 from evolution.progress import counted
 from evolution.records import Experiment, read_experiment
+from evolution.run_folder import load_agent
 from evolution.summary import Summary
 from evolution.verdicts import METHOD, headline, verdicts
 from plastic_envs.errors import MissingExtraError
 from plastic_envs.supervised import SupervisedTask
+from plastic_envs.writing import write_atomically
 
 FIGURES = {
     "learning": (
@@ -140,7 +140,7 @@ def _images(experiment: Experiment, summary: Summary, number: int) -> list[dict[
         drawn.append(("generations", "", lambda path: plots_generations.generations(summary, path)))
     best = summary.best(summary.cells)
     if best is not None and not isinstance(task, SupervisedTask) and task.has_pictures:
-        agent = load(best.finished[0].folder, trust=experiment.trust)
+        agent = load_agent(best.finished[0].folder, trust=experiment.trust)
         drawn.append(("film", f": {best.name}", lambda path: film.film(agent, task, path)))
     if traces := inside.rate_traces(summary, task, experiment.trust):
         drawn.append(("rate", "", lambda path: plots_inside.internal_rate(summary, traces, path)))

@@ -12,9 +12,10 @@ import torch
 
 import agents
 from agents import Agent, rollout
-from evolution.checkpoint import write_atomically, writing
+from agents.saving import digest
 from evolution.evaluation import reference_scores
 from evolution.locking import folder_lock
+from evolution.run_folder import load_agent
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, mean_interval
 from evolution.tables import MISSING, aligned, format_interval, format_number
@@ -24,6 +25,7 @@ from plastic_envs.reading import read_json
 from plastic_envs.registry import parse_spec
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
+from plastic_envs.writing import is_vacant, write_atomically
 
 INDEX = "transfer.json"
 COLUMNS = ("rule", "network", "task", "retraining", "metric")
@@ -95,7 +97,8 @@ def transfer(
     names = _names(found)
     with folder_lock(folder):
         settings = {"retrainings": retrainings, "seed": seed}
-        done = _read(folder, settings, resume)
+        hashes = {names[rule]: digest(agent) for rule, agent in found.items()}
+        done = _read(folder, settings, hashes, resume)
         cells = []
         for spec, task in made.items():
             for rule, agent in found.items():
@@ -105,14 +108,14 @@ def transfer(
                         cell = _retrain(agent, Transfer(names[rule], network, spec), task, retrainings, seed)
                     cells.append(cell)
                     done[names[rule], network, spec] = cell
-                    _write(folder, settings, list(done.values()), made)
+                    _write(folder, settings | {"agents": hashes}, list(done.values()), made)
     return cells
 
 
 def _agent(rule: str | Path, task: Task, trust: Collection[str]) -> Agent:
     """The agent in a folder, or one with the rule that a spec names."""
     if Path(rule).is_dir():
-        return agents.load(rule, trust=trust)
+        return load_agent(rule, trust=trust)
     if parse_spec(str(rule))[0] in agents.RULES or ":" in str(rule):
         return agents.make_for(task, rule=str(rule))
     raise UnknownNameError(f"{rule} is neither a folder with an agent nor a rule (see plastic-envs list)")
@@ -140,11 +143,13 @@ def _retrain(agent: Agent, cell: Transfer, task: Task, retrainings: int, seed: i
     return Transfer(cell.rule, cell.network, cell.task, tuple(map(float, lived.metric)), references)
 
 
-def _read(folder: Path, settings: dict[str, Any], resume: bool) -> dict[tuple[str, str, str], Transfer]:
-    """What the folder holds already."""
+def _read(
+    folder: Path, settings: dict[str, Any], hashes: dict[str, str], resume: bool
+) -> dict[tuple[str, str, str], Transfer]:
+    """What the folder holds already; hashes of the agents that it is of are added."""
     path = folder / INDEX
     if not path.is_file():
-        if any(folder.iterdir()):
+        if not is_vacant(folder, INDEX):
             raise OccupiedFolderError(f"{folder} is not empty and holds no transfer: name another folder")
         return {}
     if not resume:
@@ -154,17 +159,20 @@ def _read(folder: Path, settings: dict[str, Any], resume: bool) -> dict[tuple[st
     try:
         head = read_json(path)
         begun = {name: head[name] for name in settings}
+        agents_then = dict(head.get("agents", {}))  # those of earlier versions have none
         cells = [Transfer(**{**cell, "scores": tuple(cell["scores"])}) for cell in head["cells"]]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if begun != settings:
         raise UsageError(f"{folder} was started with {begun}, not {settings}: name another folder")
+    for name in hashes.keys() & agents_then.keys():
+        if hashes[name] != agents_then[name]:
+            raise UsageError(f"{folder} was started with another agent of the name {name!r}: name another folder")
+    hashes |= agents_then
     return {(cell.rule, cell.network, cell.task): cell for cell in cells}
 
 
 def _write(folder: Path, settings: dict[str, Any], cells: Sequence[Transfer], tasks: Mapping[str, Task]) -> None:
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**settings, "cells": [asdict(cell) for cell in cells]}, indent=1) + "\n"
     write_atomically(folder / INDEX, text.encode())
     rows = io.StringIO(newline="")

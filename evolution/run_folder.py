@@ -1,42 +1,46 @@
 """The folder of one run: what is written where, and in which order."""
 
+import contextlib
+import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 import agents
-from evolution.checkpoint import load_checkpoint, save_checkpoint, write_atomically, writing
+from agents.saving import read_words
+from evolution.checkpoint import load_checkpoint, save_checkpoint
 from evolution.event_log import EventLog
-from evolution.history import HistoryRow, append_row, cut_rows, read_rows
+from evolution.history import History, HistoryRow, last_score, read_rows
 from evolution.results import RunResult
 from evolution.settings import RunSettings
 from evolution.steps import StepLog
 from plastic_envs.errors import MissingFileError, OccupiedFolderError, UsageError
 from plastic_envs.reading import read_json
+from plastic_envs.writing import is_vacant, remove, write_atomically, writing
 
-__all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_result", "load_run", "read_json", "versions"]
+__all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_agent", "load_result", "load_run", "read_json", "versions"]
 
 FORMAT = 1
 PACKAGES = ("plastic-envs", "torch", "numpy", "gymnasium", "scikit-learn", "evotorch", "ray", "stable-baselines3")
 AGENT_FILES = ("agent.json", "agent.safetensors")
-FILES = ("config.json", "history.csv", "steps.csv", "checkpoint.pt", "result.json", *AGENT_FILES)
-FOLDERS = ("tensorboard", ".agent.tmp")
+LOGS = ("history.csv", "steps.csv")
+ORIGIN = "run"
+"""The word in an agent's file for the hash of the settings of its run."""
 
 
 class RunFolder:
     """Reads and writes the files of one run.
 
     The checkpoint is the commit point: rows of the history are appended first, and rows beyond the number that the
-    checkpoint holds are cut off when the run goes on.
+    checkpoint holds are cut off when the run goes on. It knows the settings and the rows it goes with by their hashes,
+    so that files of different runs are not taken for one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,6 +49,7 @@ class RunFolder:
         self.history = self.path / "history.csv"
         self.checkpoint = self.path / "checkpoint.pt"
         self.result = self.path / "result.json"
+        self.rows = History(self.history)
         self.steps = StepLog(self.path / "steps.csv")
         self.events = EventLog(self.path / "tensorboard")
 
@@ -55,8 +60,7 @@ class RunFolder:
             UsageError: the folder holds something else, a run that must not be overwritten, or a run with other
                 settings; or it cannot be written.
         """
-        # A run killed in its first moment leaves at most a half-written config.json.tmp.
-        occupied = any(item.name != "config.json.tmp" for item in self.path.iterdir())
+        occupied = not is_vacant(self.path, self.config.name)
         if occupied and not self.config.exists():
             raise OccupiedFolderError(
                 f"{self.path} is not empty and not a run folder (no config.json): choose another folder"
@@ -70,16 +74,46 @@ class RunFolder:
                 "(overwrite=True)"
             )
         if occupied:
-            with writing(self.path):
-                self._clear()
+            self._clear()
         self._write_json(self.config, {"format": FORMAT, "settings": settings.to_json(), "versions": versions()})
 
     def _clear(self) -> None:
-        """Remove a run's files and nothing else; config.json last, so that an interruption leaves a run folder."""
-        for name in FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in reversed(FILES):
-            (self.path / name).unlink(missing_ok=True)
+        """Remove a run's files, but for its settings: at every moment it is a run that is finished or can go on.
+
+        Without result it is not finished; then, without checkpoint, it has not begun, whatever else is there.
+        """
+        remove(self.result)
+        remove(self.checkpoint)
+        remove(*(self.path / name for name in (*LOGS, *AGENT_FILES)))
+        self._remove_folders()
+
+    def _remove_folders(self) -> None:
+        for name in ("tensorboard", ".agent.tmp"):  # the latter of earlier versions
+            with writing(self.path / name):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the run, settings and all: it was refused before it was anything."""
+        self._clear()
+        remove(self.config)
+        with contextlib.suppress(OSError):  # something else may be there
+            self.path.rmdir()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run here that has come as far as its first evaluation."""
+        return self.checkpoint.exists() or self.result.exists()
+
+    def check_begun(self) -> None:
+        """Refuse a run that has settings and nothing else.
+
+        Raises:
+            UsageError: it has not begun.
+        """
+        if os.path.exists(self.config) and not self.begun:
+            raise MissingFileError(
+                f"{self.path}: this run has not begun, it was stopped in its first evaluation: start it with --resume"
+            )
 
     def check_settings(self, settings: RunSettings) -> None:
         """Refuse other settings than those of the run that is here, if there is one.
@@ -100,9 +134,17 @@ class RunFolder:
             raise UsageError(f"{self.config} is damaged: it has no settings")
         return RunSettings.from_json(config["settings"])
 
+    def settings_digest(self) -> str:
+        """A hash of the settings, by which files are known to be of this run."""
+        return hashlib.sha256(json.dumps(read_json(self.config).get("settings"), sort_keys=True).encode()).hexdigest()
+
+    def digests(self) -> dict[str, str]:
+        """Hashes of the settings and of the logs as they stand, which go into the checkpoint."""
+        return {"settings": self.settings_digest(), "history": self.rows.digest, "steps": self.steps.digest}
+
     def append_history(self, row: HistoryRow) -> None:
         """Add a row, here and to the event files."""
-        append_row(self.history, row)
+        self.rows.add(row)
         self.events.add(row.episodes, asdict(row))
 
     def read_history(self) -> list[HistoryRow]:
@@ -113,28 +155,48 @@ class RunFolder:
         """
         return read_rows(self.history)
 
-    def cut_history(self, rows: int) -> list[HistoryRow]:
-        """Keep the first `rows` rows, here and in the event files, and return them.
+    def seek(self, rows: int, steps: int, digests: Mapping[str, str]) -> list[HistoryRow]:
+        """Stand where a checkpoint does: after so many rows of the history, which are given, and of the steps.
+
+        Nothing is changed until `cut`.
 
         Raises:
-            UsageError: there are fewer rows than that, or the file is damaged or cannot be written.
+            UsageError: there are fewer rows, or the checkpoint's hashes are of others, or of other settings; or a file
+                is damaged.
         """
-        kept = cut_rows(self.history, rows)
-        self.events.rewrite((row.episodes, asdict(row)) for row in kept)
+        if digests.get("settings", self.settings_digest()) != self.settings_digest():
+            raise UsageError(f"{self.checkpoint} is not a checkpoint of this run: it was written under other settings")
+        kept = self.rows.seek_rows(rows, digests.get("history"))
+        self.steps.seek(steps, digests.get("steps"))
         return kept
+
+    def cut(self, rows: Sequence[HistoryRow]) -> None:
+        """Drop what is behind the place of the logs, and write the event files anew with these rows.
+
+        Raises:
+            UsageError: a file cannot be written.
+        """
+        self.rows.cut()
+        self.steps.cut()
+        self.events.rewrite((row.episodes, asdict(row)) for row in rows)
 
     def save_agent(self, agent: agents.Agent) -> None:
         """Write the agent, each of its two files in one moment."""
-        temporary = self.path / ".agent.tmp"
-        with writing(temporary):
-            try:
-                agents.save(agent, temporary)
-                for name in AGENT_FILES:
-                    write_atomically(self.path / name, (temporary / name).read_bytes())
-            except SafetensorError as error:  # its word for a failure to write
-                raise OSError(str(error)) from error
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        agents.save(agent, self.path, words={ORIGIN: self.settings_digest()})
+
+    def load_agent(self, trust: Collection[str] = ()) -> agents.Agent:
+        """Read the agent.
+
+        Raises:
+            UsageError: it is missing, damaged or that of another run, or this run has not begun; or as `agents.load`.
+        """
+        self.check_begun()
+        agent = agents.load(self.path, trust=trust)
+        if os.path.exists(self.config):
+            origin = read_words(self.path).get(ORIGIN)
+            if origin is not None and origin != self.settings_digest():
+                raise UsageError(f"{self.path / 'agent.safetensors'} is the agent of a run with other settings")
+        return agent
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Commit."""
@@ -150,21 +212,29 @@ class RunFolder:
 
     def forget_result(self) -> None:
         """Remove result.json: the run goes on."""
-        with writing(self.result):
-            self.result.unlink(missing_ok=True)
+        remove(self.result)
 
     def read_result(self) -> RunResult | None:
         """The result, None while there is none.
 
         Raises:
-            UsageError: the file is damaged.
+            UsageError: the file is damaged, or its scores are not those of the history.
         """
         if not self.result.exists():
             return None
         try:
-            return RunResult.from_json(read_json(self.result))
+            result = RunResult.from_json(read_json(self.result))
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.result} is damaged: {error}") from error
+        if self.history.exists() and (rows := self.read_history()):
+            last = last_score(rows)
+            for name in ("metric", "metric_low", "metric_high", "loss"):
+                mine, its = getattr(result, name), getattr(last, name)
+                if mine != its and (math.isfinite(mine) or math.isfinite(its)):
+                    raise UsageError(
+                        f"{self.result} is not the result of this run: {name} is {mine!r}, and {its!r} in history.csv"
+                    )
+        return result
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         write_atomically(path, (json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n").encode())
@@ -220,6 +290,14 @@ def load_run(path: str | Path, *, trust: Collection[str] = ()) -> LoadedRun:
     folder = RunFolder(Path(path))
     if not folder.config.exists():
         raise MissingFileError(f"{path} is not a run folder: it has no config.json")
-    return LoadedRun(
-        folder.read_settings(), agents.load(path, trust=trust), folder.read_history(), folder.read_result()
-    )
+    settings, agent = folder.read_settings(), folder.load_agent(trust)
+    return LoadedRun(settings, agent, folder.read_history(), folder.read_result())
+
+
+def load_agent(path: str | Path, *, trust: Collection[str] = ()) -> agents.Agent:
+    """Read the agent of a run folder, or one that lies by itself; as `agents.load`, which knows nothing of runs.
+
+    Raises:
+        UsageError: as `agents.load`; or the run has not begun, or its agent is that of another run.
+    """
+    return RunFolder(Path(path)).load_agent(trust)

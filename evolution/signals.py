@@ -1,23 +1,57 @@
-"""Interrupts that wait for the end of a step."""
+"""Interrupts that wait for the end of a step, and do not wait for the end of an evaluation."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TypeVar
 
+T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class _Dropped(BaseException):
+    """A signal came where work may be given up."""
+
+
+class Signals:
+    """Whether SIGINT or SIGTERM came.
+
+    Attributes:
+        came: whether one did.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._droppable = False
+
+    def unless_one_comes(self, work: Callable[[], T]) -> T | None:
+        """Do work that changes nothing before its end; None if a signal came, which gives it up at once."""
+        try:
+            self._droppable = True
+            return None if self.came else work()
+        except _Dropped:
+            return None
+        finally:
+            self._droppable = False
+
+    def note(self) -> None:
+        """Take note of a signal."""
+        self.came = True
+        if self._droppable:
+            raise _Dropped
+
+
 @contextlib.contextmanager
-def signals_noted() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether SIGINT or SIGTERM came; the second one acts as it always did.
+def signals_noted() -> Iterator[Signals]:
+    """Note the first SIGINT or SIGTERM; the second one acts as it always did.
 
     Outside the main thread, where Python takes no signals, nothing is ever noted.
     """
-    came = threading.Event()
+    signals = Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
+        yield signals
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
@@ -26,12 +60,12 @@ def signals_noted() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.set()
         put_back()
+        signals.note()
 
     for number in _SIGNALS:
         signal.signal(number, note)
     try:
-        yield came.is_set
+        yield signals
     finally:
         put_back()

@@ -10,14 +10,15 @@ import torch
 from evolution.actors import actors_running, check_actors
 from evolution.checkpoint import same_state
 from evolution.evaluation import Evaluation, evaluate
+from evolution.history import last_score
 from evolution.locking import folder_lock
 from evolution.results import Clock, Progress, RunProgress, RunResult, Status
 from evolution.run_folder import HistoryRow, RunFolder, load_result
 from evolution.searcher import Diverged, make_searcher
 from evolution.seeding import derive_seed
 from evolution.settings import RunSettings
-from evolution.signals import signals_noted
-from plastic_envs.errors import UsageError
+from evolution.signals import Signals, signals_noted
+from plastic_envs.errors import FileUsageError, UsageError
 from plastic_envs.tasks import make_task
 
 __all__ = ["RunProgress", "RunResult", "load_result", "train"]
@@ -35,9 +36,10 @@ def train(
 ) -> RunResult:
     """Run a search and leave its agent, history and result in a folder.
 
-    SIGINT and SIGTERM end the run after the step in progress, saved and ready to be resumed, with the status
-    "interrupted"; a second signal ends the process at once, and a killed run goes on from its last evaluation. Either
-    way it comes to the same numbers as if it had never stopped.
+    SIGINT and SIGTERM end the run after the step in progress, without waiting for an evaluation, saved and ready to be
+    resumed, with the status "interrupted"; a second signal ends the process at once, and a killed run goes on from its
+    last evaluation. Either way it comes to the same numbers as if it had never stopped. A run that is refused before or
+    in its first step leaves no trace.
 
     Args:
         settings: everything that decides the numbers.
@@ -93,32 +95,43 @@ class _Run:
         )
         self.rows: list[HistoryRow] = []
         self.references: dict[str, float] = {}
+        self.loss = math.nan  # of the last step
         self.loss_sum, self.loss_count = 0.0, 0  # of the steps since the last row
         self.clock = Clock()
 
     def go(self) -> RunResult:
         """From the last checkpoint to the end of the budget, or as far as it goes."""
+        begun = self.folder.begun
         self.restore()
         self.folder.forget_result()
-        status: Status = "finished"
-        with signals_noted() as signalled:
+        with signals_noted() as signals:
             try:
-                if not self.rows:
-                    self.evaluate_and_commit()
-                while self.searcher.episodes < self.settings.budget:
-                    if signalled():
-                        self.commit()
-                        status = "interrupted"
-                        break
-                    self.step()
+                status = self.search(signals)
             except Diverged:
                 self.add_row(None)  # the agent of the last good evaluation stays in the folder
+                self.folder.steps.write()
                 status = "diverged"
+            except UsageError as error:
+                if not begun and not self.searcher.episodes and not isinstance(error, FileUsageError):
+                    self.folder.discard()
+                raise
             return self.finish(status)
 
+    def search(self, signals: Signals) -> Status:
+        """Steps and evaluations in turn, until the budget is spent or a signal comes."""
+        self.evaluate_if_due(signals)
+        while self.searcher.episodes < self.settings.budget and not self.due and not signals.came:
+            self.step()
+            self.evaluate_if_due(signals)
+            self.tell()
+        if self.searcher.episodes >= self.settings.budget and not self.due:
+            return "finished"
+        if self.rows:
+            self.commit()
+        return "interrupted"
+
     def step(self) -> None:
-        """One step of the searcher, and an evaluation if one is due."""
-        due = self.next_evaluation()
+        """One step of the searcher."""
         before = self.searcher.episodes
         told = self.searcher.step()
         if not isinstance(told, dict) or "loss" not in told or self.searcher.episodes <= before:
@@ -126,25 +139,35 @@ class _Run:
                 f"searcher {self.settings.searcher!r}: step must return {{'loss': …}} and count episodes in self.ledger"
             )
         self.folder.steps.add(self.searcher.episodes, told)
-        loss = told["loss"]
-        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
-        episodes = self.searcher.episodes
-        if episodes >= due:
-            self.evaluate_and_commit()
+        self.loss = told["loss"]
+        self.loss_sum, self.loss_count = self.loss_sum + self.loss, self.loss_count + 1
+
+    def tell(self) -> None:
+        """Say where the run stands after a step."""
         if self.progress is not None:
-            metric, seconds, rate = self.rows[-1].metric, self.clock.seconds, self.clock.rate(episodes)
-            pays = not self.task.has_targets
-            self.progress(RunProgress(episodes, self.settings.budget, loss, metric, seconds, rate, pays))
+            episodes, metric, seconds = self.searcher.episodes, self.rows[-1].metric, self.clock.seconds
+            rate, pays = self.clock.rate(episodes), not self.task.has_targets
+            self.progress(RunProgress(episodes, self.settings.budget, self.loss, metric, seconds, rate, pays))
 
-    def next_evaluation(self) -> int:
-        """Episodes at which the next evaluation is due: the next multiple of budget / evals."""
-        done = self.searcher.episodes * self.settings.evals // self.settings.budget
-        return math.ceil((done + 1) * self.settings.budget / self.settings.evals)
+    @property
+    def due(self) -> bool:
+        """Whether there is to be an evaluation: at the start, and at every multiple of budget / evals."""
+        if not self.rows:
+            return True
+        done = self.rows[-1].episodes * self.settings.evals // self.settings.budget
+        return self.searcher.episodes >= math.ceil((done + 1) * self.settings.budget / self.settings.evals)
 
-    def evaluate_and_commit(self) -> None:
-        """Evaluate on the held-out episodes; then write history, agent and checkpoint, in this order."""
-        agent = self.searcher.agent()
-        evaluation = evaluate(agent, self.task, self.settings.eval_episodes, references=not self.rows)
+    def evaluate_if_due(self, signals: Signals) -> None:
+        """Evaluate on the held-out episodes, unless a signal comes; then write history, agent and checkpoint, in order.
+
+        An evaluation that was given up stays due.
+        """
+        if not self.due:
+            return
+        agent, episodes = self.searcher.agent(), self.settings.eval_episodes
+        evaluation = signals.unless_one_comes(lambda: evaluate(agent, self.task, episodes, references=not self.rows))
+        if evaluation is None:
+            return
         if not self.rows:
             self.references = dict(evaluation.references)
         elif not math.isfinite(evaluation.metric):
@@ -177,7 +200,8 @@ class _Run:
         return {
             "searcher": self.searcher.state_dict(),
             "rows": len(self.rows),
-            "steps": self.folder.steps.written,
+            "steps": self.folder.steps.rows,
+            "digests": self.folder.digests(),
             "references": dict(self.references),
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
@@ -187,20 +211,21 @@ class _Run:
         """Put everything where the checkpoint says it was.
 
         Raises:
-            UsageError: the checkpoint is damaged, or holds anything but what this run puts there.
+            UsageError: the checkpoint is damaged, is one of another run, or holds anything but what this run puts
+                there.
         """
         saved = self.folder.load_checkpoint()
         if saved is None:
-            self.folder.cut_history(0)
-            self.folder.steps.cut(0)
+            self.folder.cut(self.folder.seek(0, 0, {}))
             return
         try:
             seconds, cpu_seconds = float(saved.pop("seconds")), float(saved.pop("cpu_seconds"))
+            digests = saved.setdefault("digests", {})  # those of earlier versions have none
+            self.rows = self.folder.seek(saved["rows"], int(saved["steps"]), digests)
+            saved["digests"] = self.folder.digests() | digests
             self.searcher.load_state_dict(saved["searcher"])
             self.references = dict(saved["references"])
             self.loss_sum, self.loss_count = float(saved["loss_sum"]), int(saved["loss_count"])
-            self.rows = self.folder.cut_history(saved["rows"])
-            self.folder.steps.cut(int(saved["steps"]))
             intact = same_state(self.state(), saved)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, UsageError):
@@ -208,11 +233,15 @@ class _Run:
             raise UsageError(f"{self.folder.checkpoint} is not a checkpoint of this run: {error}") from error
         if not intact:
             raise UsageError(f"{self.folder.checkpoint} is not a checkpoint of this run: it holds something else")
+        self.folder.cut(self.rows)
         self.clock = Clock(seconds, cpu_seconds, self.searcher.episodes)
 
     def finish(self, status: Status) -> RunResult:
-        """Write result.json: the scores of the last evaluation, whose agent is in the folder."""
-        last = next((row for row in reversed(self.rows) if math.isfinite(row.metric)), self.rows[-1])
+        """Write result.json: the scores of the last evaluation, whose agent is in the folder.
+
+        Nothing is written where not even the first evaluation has come to its end.
+        """
+        last = last_score(self.rows or [HistoryRow(0, 0, *(math.nan,) * 5, 0.0, 0.0)])
         result = RunResult(
             status=status,
             metric=last.metric,
@@ -228,5 +257,6 @@ class _Run:
             chance=getattr(self.task, "chance", None),
             best=getattr(self.task, "best", None),
         )
-        self.folder.write_result(result)
+        if self.rows:
+            self.folder.write_result(result)
         return result

@@ -1,5 +1,6 @@
 """Runs one claim and leaves claim.json, figures.csv and picture.png in a folder."""
 
+import contextlib
 import csv
 import io
 import json
@@ -7,10 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from evolution.checkpoint import write_atomically, writing
 from evolution.claims.finding import ClaimSettings, Finding
+from evolution.claims.trainings import KeptCurves
 from evolution.locking import folder_lock
 from plastic_envs.errors import MissingExtraError, OccupiedFolderError, UsageError, WrongTypeError
+from plastic_envs.writing import make_folder, remove, write_atomically
 
 FORMAT = 1
 PARTS = "parts"
@@ -91,6 +93,8 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
                 raise UsageError(
                     f"{folder} was begun with {_told(found)}: resume it with that, not with {_told(asked)}"
                 )
+            if finished and _settings_of(folder) != asked:  # of a claim that was being replaced by this one
+                _remove_results(folder)
             return
         if not overwrite:
             what = "already holds a claim" if finished else "holds a claim that was broken off"
@@ -100,19 +104,36 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
             )
     elif any(item.name != PARTS for item in folder.iterdir()):
         raise OccupiedFolderError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
-    with writing(folder):
-        shutil.rmtree(folder / PARTS, ignore_errors=True)
-        (folder / PARTS).mkdir()
+    # At every moment there is the claim that was, finished or to be gone on with, or the new one to be gone on with.
+    make_folder(folder / PARTS)
+    for part in (folder / PARTS).iterdir():
+        if part.is_dir():
+            KeptCurves(folder / PARTS).forget(part)
     write_atomically(begun, (json.dumps(asked) + "\n").encode())
-    with writing(folder):
-        for name in RESULTS:
-            (folder / name).unlink(missing_ok=True)
+    _remove_results(folder)
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """What the finished claim in a folder was asked for."""
+    from plastic_envs.reading import read_json
+
+    told = read_json(folder / RESULTS[-1])
+    settings = told.get("settings")
+    return {"number": told.get("number"), **(settings if isinstance(settings, dict) else {})}
+
+
+def _remove_results(folder: Path) -> None:
+    """Remove what a finished claim has left: first that by which it is finished."""
+    for name in reversed(RESULTS):
+        remove(folder / name)
 
 
 def _drop_empty_parts(folder: Path) -> None:
     """Remove the folder of parts if there are none beside the settings: all is there, or nothing is."""
-    if [item.name for item in (folder / PARTS).iterdir()] == ["settings.json"]:
-        shutil.rmtree(folder / PARTS)
+    parts, results = folder / PARTS, [(folder / name).exists() for name in RESULTS]
+    with contextlib.suppress(OSError):  # it is for tidiness alone
+        if [item.name for item in parts.iterdir()] == ["settings.json"] and (results[-1] or not any(results)):
+            shutil.rmtree(parts)
 
 
 def _told(settings: dict[str, Any]) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 
 import agents
 from agents import Agent
-from evolution.checkpoint import write_atomically, writing
+from agents.saving import digest
 from evolution.seeding import derive_seed
 from plastic_envs.errors import UsageError
 from plastic_envs.reading import read_json
 from plastic_envs.registry import own_code
 from plastic_envs.task import Task
+from plastic_envs.writing import sync_folder, write_atomically, writing
 
 FORMAT = 1
 LONGEST_NAME = 100
@@ -145,6 +146,8 @@ class KeptCurves:
         values = [math.nan if value is None else value for value in (metric if isinstance(metric, list) else ())]
         if len(values) != len(episodes) or not all(map(_is_number, [*sizes, *values])):
             raise UsageError(f"{folder / 'curve.json'} is damaged: it holds no numbers for {len(episodes)} evaluations")
+        if kept.get("weights", digest(trained)) != digest(trained):  # earlier versions kept no hash
+            raise UsageError(f"{folder / 'agent.safetensors'} is not the agent that curve.json tells of")
         trained = trained.requires_grad_(False).eval()
         return Curve(episodes, tuple(map(float, values)), float(sizes[0]), int(sizes[1]), trained)
 
@@ -159,13 +162,24 @@ class KeptCurves:
             "metric": [None if math.isnan(value) else value for value in curve.metric],
             "seconds": curve.seconds,
             "parameters": curve.parameters,
+            "weights": digest(curve.agent),
         }
         with writing(folder):
             shutil.rmtree(beginning, ignore_errors=True)
-            agents.save(curve.agent, beginning)
+        agents.save(curve.agent, beginning)
         write_atomically(beginning / "curve.json", (json.dumps(kept, indent=2, ensure_ascii=False) + "\n").encode())
         with writing(folder):
             beginning.rename(folder)
+            sync_folder(self.folder)
+
+    def forget(self, folder: Path) -> None:
+        """Delete what is kept of a training, in one moment."""
+        beginning = folder.with_name(folder.name.removesuffix(".tmp") + ".tmp")
+        with writing(folder):
+            if folder != beginning:
+                shutil.rmtree(beginning, ignore_errors=True)
+                folder.rename(beginning)
+            shutil.rmtree(beginning)
 
     def place(self, training: Training) -> Path:
         """The folder of a training."""

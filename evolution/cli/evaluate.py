@@ -24,7 +24,6 @@ def run(args: argparse.Namespace) -> int:
     """Print the agent's score beside the reference predictors'."""
     from pathlib import Path
 
-    import agents
     from evolution.evaluation import evaluate
     from evolution.records import open_task
     from evolution.run_folder import RunFolder
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from plastic_envs.tasks import make_task
 
     folder = RunFolder(Path(args.run))
-    agent = agents.load(args.run, trust=args.trust)
+    agent = folder.load_agent(args.trust)
     if args.task is not None:
         spec, task = args.task, make_task(args.task)
     elif folder.config.exists():
