@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 import agents
-from evolution.checkpoint import load_checkpoint, write_atomically
+from evolution.checkpoint import load_checkpoint
 from evolution.history import read_rows
 from evolution.steps import read_steps
 from plastic_envs.errors import UsageError
 from plastic_envs.reading import read_json
+from plastic_envs.writing import write_atomically
 
 
 def agent(path: Path) -> Any:
