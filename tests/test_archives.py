@@ -166,6 +166,7 @@ TARS = {
     "other bytes": (b"\1" * 512, "it is no tar archive"),
     "half a block": (forged(b"0")[:100], "it is no tar archive"),
     "nothing": (b"", r"lacks data_batch_1\.bin"),
+    "a thousand files": (forged(b"0", name="readme") * 1001, "holds more than 1,000 files"),
     "a member that ends early": (forged(b"7000") + bytes(9), r"data_batch_1\.bin ends too early"),
 }
 

@@ -291,6 +291,22 @@ def test_halfspace_labels_are_the_side_of_the_plane(inputs):
         assert data.labels[n] == (side > 0)
 
 
+@pytest.mark.parametrize(
+    ("source", "option", "value", "words"),
+    [
+        ("relu1", "n_hidden", 10**11, r"n_hidden=100000000000 takes .* GB, more memory than this machine has"),
+        ("rnn", "n_units", 10**8, "n_units=100000000 takes .* GB, more memory than this machine has"),
+        ("rnn", "cap", 101, "cap must be an integer from 1 to 100, not 101"),
+        ("rnn", "rounds", 0, "rounds must be an integer of at least 1"),
+        ("rnn", "p_edge", 2, "p_edge must be a number from 0 to 1"),
+        ("halfspace", "seed", "a", "seed must be an integer"),
+    ],
+)
+def test_synthetic_points_of_other_networks_are_checked(source, option, value, words):
+    with pytest.raises(UsageError, match=words):
+        load_data(source, **{option: value})
+
+
 @pytest.mark.parametrize(("source", "seed"), [("relu1", 1), ("relu2", 2)])
 def test_relu_labels_are_those_of_the_network(source, seed):
     data, generator = load_data(source), torch.Generator().manual_seed(seed)

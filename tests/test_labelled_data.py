@@ -145,6 +145,24 @@ def test_what_is_no_data_is_refused_in_a_sentence(features, labels, words):
 
 
 @pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (IMAGES, "source 'ndarray' gives a ndarray, not images"),
+        ({"images": IMAGES, "labels": LABELS}, "source 'dict' gives a dict"),
+        ((IMAGES, LABELS, IMAGES), "source 'tuple' gives 3 things"),
+        (lambda: IMAGES, "source '<lambda>' gives a ndarray"),
+        (lambda where: IMAGES, "source '<lambda>': missing a required argument: 'where'"),
+        (iter([IMAGES, LABELS]), "source 'list_iterator' gives a list_iterator"),
+        (None, "source 'NoneType' gives a NoneType"),
+    ],
+)
+def test_a_source_is_named_without_its_numbers(source, words):
+    with pytest.raises(UsageError, match=words) as refused:
+        load_data(source)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
     ("test_features", "test_labels", "words"),
     [
         (FEATURES[:2], [1, 2, 1], "labels must be 2 integers"),

@@ -72,7 +72,7 @@ def load_data(source: Any, **options: Any) -> LabelledData:
     Raises:
         UsageError: the source is unknown, takes no such option, or what it gives has the wrong form.
     """
-    given = source
+    given, name = source, source if isinstance(source, str) else _name(source)
     if isinstance(source, os.PathLike) or (isinstance(source, str) and "/" in source):
         given = load_folder(os.fspath(source))
     elif isinstance(source, str):
@@ -80,7 +80,7 @@ def load_data(source: Any, **options: Any) -> LabelledData:
             raise UnknownNameError(f"unknown data set {source!r}: the folder of that name is written './{source}'")
         given, options = DATA.load(source), {**DATA[source].options, **options}
     if callable(given):
-        given = construct("source", str(source), given, options)
+        given = construct("source", name, given, options)
     elif options:
         first = next(iter(options))
         raise UnknownOptionError(f"{first} is for sources by name or function, not for data that are given", first)
@@ -90,9 +90,13 @@ def load_data(source: Any, **options: Any) -> LabelledData:
         return LabelledData(*given)
     if isinstance(given, tuple | list) and len(given) == 4:
         return LabelledData.of_parts(*given)
-    for name in ("features", "images"):
-        if hasattr(given, name) and hasattr(given, "labels"):
-            return LabelledData(getattr(given, name), given.labels)
-    raise WrongTypeError(
-        f"source {source!r} gives a {type(given).__name__}, not images (N, H, W), or features (N, D), and labels (N,)"
-    )
+    for attribute in ("features", "images"):
+        if hasattr(given, attribute) and hasattr(given, "labels"):
+            return LabelledData(getattr(given, attribute), given.labels)
+    what = f"{len(given)} things" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
+    raise WrongTypeError(f"source {name!r} gives {what}, not images (N, H, W), or features (N, D), and labels (N,)")
+
+
+def _name(source: Any) -> str:
+    """What to call what a user gives: not by all its numbers."""
+    return str(getattr(source, "__qualname__", type(source).__name__))

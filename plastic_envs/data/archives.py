@@ -13,7 +13,7 @@ from plastic_envs.data.files import is_system
 from plastic_envs.errors import FileUsageError
 from plastic_envs.reading import check_file
 
-BLOCK = 512  # of a tar archive
+BLOCK, MOST_MEMBERS = 512, 1000  # of a tar archive
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def reading(path: Path, limit: int) -> Iterator[BinaryIO | gzip.GzipFile]:
     except FileUsageError:
         raise
     except (OSError, EOFError, zlib.error) as error:
-        raise FileUsageError(f"{path} cannot be read or is cut short: {error}") from None
+        raise FileUsageError(f"{path} cannot be read or is cut short: {str(error)[:200]}") from None
 
 
 def read_tar(path: Path, names: Collection[str], limit: int) -> dict[str, bytes]:
@@ -50,11 +50,13 @@ def read_tar(path: Path, names: Collection[str], limit: int) -> dict[str, bytes]
         FileUsageError: it cannot be read, is damaged, lacks one of the files, or holds more than `limit` bytes.
     """
     found: dict[str, bytes] = {}
-    taken = 0
+    taken = count = 0
     with reading(path, limit) as file:
         while any(header := file.read(BLOCK)):
             name, size, kind = _parse(path, header)
-            taken += BLOCK + size
+            taken, count = taken + BLOCK + size, count + 1
+            if count > MOST_MEMBERS:
+                raise FileUsageError(f"{path} holds more than {MOST_MEMBERS:,} files, and is not what it is called")
             if taken > limit:
                 raise FileUsageError(f"{path} holds {in_gb(taken / 1e9)} up to {name}: {_most(limit)}")
             *folders, last = name.split("/")
@@ -121,7 +123,9 @@ def read_zip(path: Path, suffix: str, each: int, limit: int) -> Iterator[tuple[s
     except FileUsageError:
         raise
     except Exception as error:  # zipfile raises whatever a damaged file leads it to
-        raise FileUsageError(f"{path} cannot be read or is cut short: {error or type(error).__name__}") from None
+        raise FileUsageError(
+            f"{path} cannot be read or is cut short: {str(error)[:200] or type(error).__name__}"
+        ) from None
 
 
 def _most(limit: int) -> str:

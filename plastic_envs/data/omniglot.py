@@ -36,8 +36,8 @@ def load(split: Literal["alphabets", "characters"] = "alphabets", folder: str | 
             alphabetical order, and the one before them for validation. Or by "characters", drawn with a fixed seed:
             100 for testing, as Miconi et al. 2018 have it, or a quarter if there are fewer than 400, and as many for
             validation.
-        folder: Where the zip files are, or the folders that they hold, there or in a subfolder "omniglot"; by default
-            the folder that the environment variable PLASTIC_ENVS_DATA names.
+        folder: Where the zip files are, or the folders that they hold, there or in a subfolder "omniglot" (or
+            torchvision's "omniglot-py"); by default the folder that the environment variable PLASTIC_ENVS_DATA names.
 
     Raises:
         UsageError: no set is there, or a file is damaged.

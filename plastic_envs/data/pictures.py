@@ -67,7 +67,7 @@ def read_picture(source: Path | bytes, name: object, grey: bool = False) -> Tens
             f"{name} cannot be read as a picture: it is none of {', '.join(FORMATS)}, or damaged"
         ) from None
     except Exception as error:  # Pillow raises whatever a damaged file leads it to
-        raise UsageError(f"{name} cannot be read as a picture: {error or type(error).__name__}") from None
+        raise UsageError(f"{name} cannot be read as a picture: {str(error)[:200] or type(error).__name__}") from None
     pixels = torch.from_numpy(values.copy())
     return pixels if grey else pixels.permute(2, 0, 1)
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_choice
+from plastic_envs.checks import check_choice, check_float, check_int, check_memory, in_gb
 from plastic_envs.data.labelled import LabelledData
 
 Inputs = Literal["normal", "uniform"]
@@ -28,6 +28,8 @@ def halfspace(inputs: Inputs = "normal", seed: int = 0) -> LabelledData:
 @lru_cache(maxsize=8)
 def relu(inputs: Inputs = "normal", seed: int = 1, n_hidden: int = 1000) -> LabelledData:
     """The larger of a random network's two outputs: `n_hidden` ReLU units, no biases, weights from U(-1, 1)."""
+    check_int("n_hidden", n_hidden, 1)
+    _check_size("n_hidden", n_hidden, 16 * (N_TRAIN + N_TEST) * n_hidden)
     generator = _generator(seed)
     into, out = _uniform((N_INPUTS, n_hidden), 1.0, generator), _uniform((n_hidden, 2), 1.0, generator)
     return _labelled(lambda x: ((x @ into).relu() @ out).argmax(-1), inputs, generator)
@@ -42,6 +44,11 @@ def rnn(
     The cap keeps the `cap` largest. An input or another unit is connected to a unit with probability `p_edge`, the
     outputs to all units; all weights and biases are from U(-1/2, 1/2).
     """
+    check_int("n_units", n_units, 1)
+    check_int("cap", cap, 1, n_units)
+    check_int("rounds", rounds, 1)
+    check_float("p_edge", p_edge, 0, 1)
+    _check_size("n_units", n_units, 8 * n_units * (5 * (N_TRAIN + N_TEST) + 3 * n_units))
     generator = _generator(seed)
     into, within = (_sparse((n, n_units), p_edge, generator) for n in (N_INPUTS, n_units))
     within.fill_diagonal_(0.0)
@@ -68,8 +75,12 @@ def _labelled(label: Callable[[Tensor], Tensor], inputs: Inputs, generator: torc
     return LabelledData(points, labels, test=torch.arange(len(points)) >= N_TRAIN)
 
 
+def _check_size(name: str, value: int, n_bytes: int) -> None:
+    check_memory(f"{name}={value} takes {in_gb(n_bytes / 1e9)}", n_bytes / 1e9, f"take a smaller {name}")
+
+
 def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(check_int("seed", seed, 0, 2**63 - 1))
 
 
 def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:
