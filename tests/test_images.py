@@ -189,3 +189,11 @@ def test_overlapping_splits_are_refused():
 def test_bad_options_are_refused(options, words):
     with pytest.raises(UsageError, match=words):
         make_task("FewShotImageClassification", **options)
+
+
+def test_too_large_batches_are_refused_before_they_are_drawn():
+    task = make_task("FewShotImageClassification", n_shot=10)
+    with pytest.raises(
+        UsageError, match=r"n_way=5 and n_shot=10 in 1000000000 episodes .* more memory than this machine has"
+    ):
+        task.sample(10**9, torch.Generator())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plastic_envs.checks import check_bool, check_choice, check_int
+from plastic_envs.checks import check_bool, check_choice, check_int, check_memory
 from plastic_envs.data import SPLITS, Split, load_data
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask, during
@@ -112,7 +112,14 @@ class FewShotImageClassification(SupervisedTask):
         return task
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw episodes; hidden: each step's `kind` of image, its number of quarter `turns`, and `sample` (T, B)."""
+        """Draw episodes; hidden: each step's `kind` of image, its number of quarter `turns`, and `sample` (T, B).
+
+        Raises:
+            UsageError: memory is short.
+        """
+        n_numbers = self.horizon * batch_size * self.observation_size
+        cost = f"n_way={self.n_way} and n_shot={self.n_shot} in {batch_size} episodes take {n_numbers:,} numbers"
+        check_memory(cost, 8e-9 * n_numbers, "take fewer or a smaller batch")
         device, n_way, n_support = generator.device, self.n_way, self.n_support
         support = _shuffled(n_way, self.n_shot, batch_size, generator)
         queries = _shuffled(n_way, 1, batch_size, generator)[: self.n_query]
