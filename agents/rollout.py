@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from agents.agent import Agent, State
 from agents.closed_loop import Act, ClosedLoop
+from agents.given_parameters import named, population_size
 from agents.normalisation import Moments
 from plastic_envs.checks import check_int, choose, shown
 from plastic_envs.errors import UnknownNameError, UsageError
@@ -60,7 +61,7 @@ def rollout(
     batch_size: int,
     generator: torch.Generator,
     *,
-    parameters: Mapping[str, Tensor] | None = None,
+    parameters: Mapping[str, Tensor] | Tensor | None = None,
     episode: Episode | None = None,
     record: Sequence[str] = (),
     act: Act | None = None,
@@ -74,7 +75,8 @@ def rollout(
         batch_size: Episodes B.
         generator: Source of all randomness.
         parameters: Parameters by name to be used instead; with a leading dimension P, a population of P individuals
-            lives through the same episodes.
+            lives through the same episodes. Or all of them as one tensor (L,) or (P, L), in the order of
+            `agent.parameters()`: what EvoTorch hands a fitness function, whose read-only tensors are welcome.
         episode: Episodes of a supervised task to live through again, instead of new ones.
         record: Names from `agent.recordable()` to be kept for every step.
         act: What agents do, from observation, outputs and new state, if not `Task.action` of the outputs. Then every
@@ -88,7 +90,8 @@ def rollout(
     batch_size = check_int("batch_size", batch_size, low=1)
     if act is not None and episode is not None:
         raise UsageError("act is for episodes that are lived step by step: leave out episode")
-    population = _population(agent, parameters or {})
+    parameters = named(agent, parameters)
+    population = population_size(agent, parameters)
     if isinstance(task, SupervisedTask) and act is None:
         episode = task.checked_sample(batch_size, generator) if episode is None else episode
         if episode.inputs.shape[:2] != (task.horizon, batch_size):
@@ -102,10 +105,10 @@ def rollout(
         world, first = reset_checked(task, batch_size, generator)
     birth = agent.draw_birth(batch_size, generator) if birth is None else birth
     lifetimes = _Lifetimes(agent, task, episode, world, first, birth, tuple(record), act)
-    values = {f"agent.{name}": value for name, value in (parameters or {}).items()}
+    values = {f"agent.{name}": value for name, value in parameters.items()}
     individuals = _individuals(agent, values, population)
     own = dict(agent.named_parameters())
-    different = [name for name, value in (parameters or {}).items() if value.dim() > own[name].dim()]
+    different = [name for name, value in parameters.items() if value.dim() > own[name].dim()]
     mapped = population is not None and not agent.takes_population(different)
     if not mapped:
         batch_shape = (batch_size,) if population is None else (population, batch_size)
@@ -255,20 +258,6 @@ class _Lifetimes(nn.Module):
             return None
         assert isinstance(self.task, SupervisedTask)
         return self.task.first_query
-
-
-def _population(agent: Agent, parameters: Mapping[str, Tensor]) -> int | None:
-    """The leading dimension P of the given parameters, None if they are those of one individual."""
-    own = dict(agent.named_parameters())
-    if unknown := parameters.keys() - own.keys():
-        raise UnknownNameError(f"the agent has no parameter {shown(min(unknown))}: {choose(min(unknown), own)}")
-    population = next((len(value) for name, value in parameters.items() if value.dim() > own[name].dim()), None)
-    for name, value in parameters.items():
-        shape = own[name].shape
-        if value.shape != shape and (population is None or value.shape != (population, *shape)):
-            wanted = f"{tuple(shape)}, or that behind the same number of individuals for all"
-            raise UsageError(f"parameter {name!r} must have the shape {wanted}, not {tuple(value.shape)}")
-    return population
 
 
 def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:

@@ -53,7 +53,8 @@ def compare(
 
     Every run has the same budget and the same evaluation episodes as the others of its task. A run that fails,
     diverges or makes no sense is shown as such, with its reason, and never stops the others. Below `out`:
-    `compare.json` (settings), `runs/<task>/<rule>/<searcher>/seed<k>` (run folders), `results.csv` (a row per run
+    `compare.json` (settings), `runs/<task>/<rule>/<searcher>/seed<k>` (run folders; of several
+    networks `<rule>/<network>/<searcher>`), `results.csv` (a row per run
     and evaluation) and `table.md`. Workers are spawned, so a script calls this below `if __name__ == "__main__":`.
 
     Args:
@@ -227,7 +228,7 @@ def _run_all(index: _Index, jobs: int, ray_address: str | None) -> None:
 
 def _line(record: RunRecord, done: int, of: int) -> str:
     settings = record.settings
-    name = f"{settings.task}, {settings.rule} by {settings.searcher}, seed {settings.seed}"
+    name = f"{settings.title}, seed {settings.seed}"
     how = f"{record.status}: {record.reason}" if record.reason else record.status
     if record.status == "finished" and record.result:
         how = f"{record.result.metric:.4g}"

@@ -132,9 +132,17 @@ def _preset(name: str) -> str:
     parts = [f"{name} (preset): {describe_preset(PRESETS[name])}"]
     for grid in PRESETS[name]:
         given = {field.name: getattr(grid, field.name) for field in dataclasses.fields(grid)}
-        listed = {key: value if isinstance(value, tuple) else (value,) for key, value in given.items()}
+        listed = {
+            key: value if isinstance(value, tuple) else (value,)
+            for key, value in given.items()
+            if value not in (None, ())
+        }
         parts.append(
-            "\n".join(f"  {key} = {' '.join(map(written, value))}" for key, value in listed.items() if value != (None,))
+            "\n".join(
+                f"  {key} = {' '.join(map(written, value))}"
+                for key, value in listed.items()
+                if value not in ((None,), ())
+            )
         )
     return "\n\n".join(parts)
 

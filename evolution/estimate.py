@@ -40,7 +40,7 @@ def estimate(planned: Sequence[PlannedRun], jobs: int) -> str:
     try:
         for group in distinct(planned):
             settings = group[0].settings
-            name = f"{settings.task}, {settings.rule} by {settings.searcher}"
+            name = settings.title
             if group[0].not_applicable:
                 lines.append(f"{name}: n/a: {group[0].not_applicable}")
                 continue

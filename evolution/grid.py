@@ -1,5 +1,6 @@
-"""A grid of runs as data: tasks × rules × searchers × seeds, at one budget and one network size."""
+"""A grid of runs as data: tasks × rules × networks × searchers × seeds, at one budget."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,13 +13,18 @@ from plastic_envs.errors import UsageError
 
 @dataclass(frozen=True)
 class Grid:
-    """Tasks × rules × searchers × seeds, each as a spec string `"name,key=value"`; everything else is held equal.
+    """Tasks × rules × networks × searchers × seeds, each as a spec string `"name,key=value"`; all else is held equal.
 
     Arguments:
         budget: episodes presented to agents, in every run.
         eval_episodes: held-out episodes of an evaluation; the same ones in all runs of a task.
         evals: evaluations over the budget.
+        networks: kinds of networks to hold beside each other, with options as in "plastic-rnn,hidden=100"; empty for
+            one kind, which `network`, `cell` and `hidden` describe.
         searched: name patterns of the parameters that are searched.
+
+    Raises:
+        UsageError: nothing is named, or something twice.
     """
 
     tasks: tuple[str, ...]
@@ -32,33 +38,41 @@ class Grid:
     eval_episodes: int = 1000
     evals: int = 20
     searched: tuple[str, ...] = ("*",)
+    networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("tasks", "rules", "searchers", "seeds", "searched"):
+        for field in ("tasks", "rules", "searchers", "seeds", "searched", "networks"):
             values = tuple(map(plain, getattr(self, field)))  # lists, as read from JSON, are welcome
             object.__setattr__(self, field, values)
-            if not values:
+            if not values and field != "networks":
                 raise UsageError(f"{field} is empty: name at least one")
             repeated = next((value for value in values if values.count(value) > 1), None)
             if repeated is not None:
                 raise UsageError(f"{field} names {repeated!r} twice: each is run once")
+        if self.networks and (one := self._one_network):
+            name, value = next(iter(one.items()))
+            raise UsageError(f"networks and {name}={value!r} exclude each other: say networks=('name,{name}=…',) alone")
 
     @property
-    def network_settings(self) -> dict[str, Any]:
-        """Those settings of the network that are given."""
+    def _one_network(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in NETWORK if getattr(self, name) is not None}
 
-    def cells(self) -> Iterator[tuple[str, str, str]]:
-        """Every task, rule and searcher, in the order in which results are listed."""
-        for task in self.tasks:
-            for rule in self.rules:
-                for searcher in self.searchers:
-                    yield task, rule, searcher
+    @property
+    def network_settings(self) -> list[dict[str, Any]]:
+        """What is given of each network."""
+        return [{"network": spec} for spec in self.networks] or [self._one_network]
+
+    def cells(self) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+        """Every task, rule, network and searcher, in the order in which results are listed."""
+        return itertools.product(self.tasks, self.rules, self.network_settings, self.searchers)
 
 
-def run_folder(task: str, rule: str, searcher: str, seed: int) -> str:
-    """A run's folder below that of its comparison; specs keep their words, other characters become `_`."""
-    parts = (re.sub(r"[^\w.,=+-]", "_", spec) for spec in (task, rule, searcher))
+def run_folder(task: str, rule: str, searcher: str, seed: int, network: str | None = None) -> str:
+    """A run's folder below that of its comparison; specs keep their words, other characters become `_`.
+
+    The network is part of it where several are compared.
+    """
+    parts = (re.sub(r"[^\w.,=+-]", "_", spec) for spec in (task, rule, network, searcher) if spec is not None)
     return "/".join(["runs", *parts, f"seed{seed}"])
 
 

@@ -1,5 +1,6 @@
 """What a comparison will run: every run with its folder, checked before the first one starts."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,14 +38,15 @@ def plan_runs(grids: Sequence[Grid]) -> list[PlannedRun]:
     for grid in grids:
         tasks = {spec: _task(spec) for spec in grid.tasks}
         _check_specs(grid, tasks)
-        for task, rule, searcher in grid.cells():
-            reason = _not_applicable(tasks[task], rule, grid.network, searcher)
+        for task, rule, network, searcher in grid.cells():
+            reason = _not_applicable(tasks[task], rule, network.get("network"), searcher)
+            reason = reason or (_lacking(rule, network["network"]) if grid.networks else "")
             for seed in grid.seeds:
                 settings = RunSettings(
-                    task=task, rule=rule, searcher=searcher, budget=grid.budget, seed=seed, **grid.network_settings,
+                    task=task, rule=rule, searcher=searcher, budget=grid.budget, seed=seed, **network,
                     eval_episodes=grid.eval_episodes, evals=grid.evals, searched=grid.searched,
                 )  # fmt: skip
-                folder = run_folder(task, rule, searcher, seed)
+                folder = run_folder(task, rule, searcher, seed, network["network"] if grid.networks else None)
                 known = planned.setdefault(folder, PlannedRun(folder, settings, reason))
                 if known.settings != settings:
                     raise UsageError(
@@ -63,15 +65,24 @@ def distinct(planned: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
 
 def _check_specs(grid: Grid, tasks: dict[str, Task]) -> None:
     """Make an agent of every rule and a searcher of every spec, so that bad input ends before the first run."""
-    network = grid.network_settings
-    small = network | ({"hidden": _SMALL} if grid.network is None else {})
-    for searcher in grid.searchers:
-        for rule in grid.rules:
-            usable = [task for task in tasks.values() if not _not_applicable(task, rule, grid.network, searcher)]
-            for task in {task.agents_per_world: task for task in reversed(usable)}.values():  # which batches must fill
-                agents.make_for(task, rule=rule, **network)
-                agent = agents.make_for(task, rule=rule, **small)
-                make_searcher(searcher, task, agent, searched=grid.searched, budget=grid.budget)
+    for network, searcher, rule in itertools.product(grid.network_settings, grid.searchers, grid.rules):
+        kind = network.get("network")
+        if grid.networks and _lacking(rule, kind):
+            continue
+        small = network | ({"hidden": _SMALL} if kind is None else {})
+        usable = [task for task in tasks.values() if not _not_applicable(task, rule, kind, searcher)]
+        for task in {task.agents_per_world: task for task in reversed(usable)}.values():  # which batches must fill
+            agents.make_for(task, rule=rule, **network)
+            agent = agents.make_for(task, rule=rule, **small)
+            make_searcher(searcher, task, agent, searched=grid.searched, budget=grid.budget)
+
+
+def _lacking(rule: str, network: str) -> str:
+    """Why a rule cannot run on one of several networks; empty if it can."""
+    needs = agents.RULES.load_class(parse_spec(rule)[0], agents.Rule).needs
+    offers = agents.NETWORKS.load_class(parse_spec(network)[0], agents.Agent).offers
+    missing = sorted(needs - offers)
+    return f"{rule} needs {', '.join(missing)}, which {network} lacks" if missing else ""
 
 
 def _not_applicable(task: Task, rule: str, network: str | None, searcher: str) -> str:

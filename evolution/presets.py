@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from evolution.grid import Grid
 from evolution.progress import counted
-from evolution.settings import describe_network
+from evolution.settings import OPEN, describe_network
 from plastic_envs.checks import choose, shown
 from plastic_envs.errors import UnknownNameError
 
@@ -122,5 +122,5 @@ def describe(grids: Sequence[Grid]) -> str:
     """A line about a preset, from its grids."""
     tasks = dict.fromkeys(task.partition(",")[0] for grid in grids for task in grid.tasks)
     runs = sum(len(list(grid.cells())) * len(grid.seeds) for grid in grids)
-    sizes = sorted({describe_network(grid.network, grid.cell, grid.hidden) for grid in grids})
+    sizes = sorted({describe_network(**{**OPEN, **kind}) for grid in grids for kind in grid.network_settings})
     return f"{counted(runs, 'run')} on {', '.join(tasks)}; {', '.join(sizes)}"

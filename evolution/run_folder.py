@@ -2,12 +2,10 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
 import shutil
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +16,11 @@ from agents.saving import read_words
 from evolution.checkpoint import load_checkpoint, save_checkpoint
 from evolution.event_log import EventLog
 from evolution.history import History, HistoryRow, last_score, read_rows
+from evolution.provenance import code_used, versions
 from evolution.results import RunResult
 from evolution.settings import RunSettings
 from evolution.steps import StepLog
+from plastic_envs.checks import shown
 from plastic_envs.errors import MissingFileError, OccupiedFolderError, UsageError
 from plastic_envs.reading import read_json
 from plastic_envs.writing import is_vacant, remove, write_atomically, writing
@@ -28,7 +28,6 @@ from plastic_envs.writing import is_vacant, remove, write_atomically, writing
 __all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_agent", "load_result", "load_run", "read_json", "versions"]
 
 FORMAT = 1
-PACKAGES = ("plastic-envs", "torch", "numpy", "gymnasium", "scikit-learn", "evotorch", "ray", "stable-baselines3")
 AGENT_FILES = ("agent.json", "agent.safetensors")
 LOGS = ("history.csv", "steps.csv")
 ORIGIN = "run"
@@ -75,7 +74,8 @@ class RunFolder:
             )
         if occupied:
             self._clear()
-        self._write_json(self.config, {"format": FORMAT, "settings": settings.to_json(), "versions": versions()})
+        made = {"versions": versions(), "code": code_used(settings)}
+        self._write_json(self.config, {"format": FORMAT, "settings": settings.to_json(), **made})
 
     def _clear(self) -> None:
         """Remove a run's files, but for its settings: at every moment it is a run that is finished or can go on.
@@ -127,12 +127,7 @@ class RunFolder:
 
     def read_settings(self) -> RunSettings:
         """Settings the run was started with."""
-        config = read_json(self.config)
-        if config.get("format") != FORMAT:
-            raise UsageError(f"{self.config}: format {config.get('format')!r} is unknown: this version reads {FORMAT}")
-        if not isinstance(config.get("settings"), dict):
-            raise UsageError(f"{self.config} is damaged: it has no settings")
-        return RunSettings.from_json(config["settings"])
+        return read_config(self.config)[0]
 
     def settings_digest(self) -> str:
         """A hash of the settings, by which files are known to be of this run."""
@@ -240,15 +235,18 @@ class RunFolder:
         write_atomically(path, (json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n").encode())
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a run's numbers, as far as they are installed."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+def read_config(path: Path) -> tuple[RunSettings, dict[str, Any]]:
+    """The settings in a run's config.json, and all that it holds.
+
+    Raises:
+        UsageError: it is missing, damaged or of another format.
+    """
+    config = read_json(path)
+    if config.get("format") != FORMAT:
+        raise UsageError(f"{path}: format {shown(config.get('format'))} is unknown: this version reads {FORMAT}")
+    if not isinstance(config.get("settings"), dict):
+        raise UsageError(f"{path} is damaged: it has no settings")
+    return RunSettings.from_json(config["settings"]), config
 
 
 def without_nan(value: Any) -> Any:

@@ -15,6 +15,7 @@ from plastic_envs.task import Task
 
 NETWORK = ("network", "cell", "hidden")
 """Settings of the network that may stay open."""
+OPEN: Mapping[str, None] = dict.fromkeys(NETWORK)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class RunSettings:
     def network_settings(self) -> dict[str, Any]:
         """Those settings of the network that are given."""
         return {name: getattr(self, name) for name in NETWORK if getattr(self, name) is not None}
+
+    @property
+    def title(self) -> str:
+        """What is run, in words."""
+        network = f" on {self.network}" if self.network is not None else ""
+        return f"{self.task}, {self.rule}{network} by {self.searcher}"
 
     def make_agent(self, task: Task, seed: int = 0) -> Agent:
         """The agent these settings ask for, for a task."""

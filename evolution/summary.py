@@ -135,25 +135,32 @@ class Summary:
 
 
 def summarise(runs: Sequence[RunRecord], metrics: Mapping[str, tuple[Metric, bool]]) -> list[Summary]:
-    """Group runs by task, network and budget, and in each by rule and searcher, keeping their order.
+    """Group runs by task and budget, and in each by rule, network and searcher, keeping their order.
+
+    Where there are several networks, rules are named with theirs: `"hebbian on plastic-rnn"`.
 
     Arguments:
         runs: as `records.read_run` returns them.
         metrics: the metric's kind of each task spec, and whether higher is better.
     """
-    groups: dict[tuple[str, str, int], dict[tuple[str, str], list[RunRecord]]] = {}
+    groups: dict[tuple[str, int], dict[tuple[str, str, str], list[RunRecord]]] = {}
     for run in runs:
         settings = run.settings
-        group = groups.setdefault(
-            (settings.task, describe_network(settings.network, settings.cell, settings.hidden), settings.budget), {}
-        )
-        group.setdefault((settings.rule, settings.searcher), []).append(run)
+        network = describe_network(settings.network, settings.cell, settings.hidden)
+        group = groups.setdefault((settings.task, settings.budget), {})
+        group.setdefault((settings.rule, network, settings.searcher), []).append(run)
     summaries = []
-    for (task, network, budget), group in groups.items():
-        names = short_names(rule for rule, _ in group) | short_names(searcher for _, searcher in group)
-        cells = tuple(Cell(names[rule], names[searcher], tuple(runs)) for (rule, searcher), runs in group.items())
+    for (task, budget), group in groups.items():
+        rules, networks, searchers = (short_names(specs) for specs in zip(*group, strict=True))
+        several = len(networks) > 1
+        cells = tuple(
+            Cell(f"{rules[rule]} on {networks[network]}" if several else rules[rule], searchers[searcher], tuple(runs))
+            for (rule, network, searcher), runs in group.items()
+        )
+        names = rules | searchers | (networks if several else {})
         specs = {name: spec for spec, name in names.items() if name != spec}
-        summaries.append(Summary(task, *metrics[task], network, budget, cells, specs))
+        told = f"{len(networks)} networks" if several else next(iter(networks))
+        summaries.append(Summary(task, *metrics[task], told, budget, cells, specs))
     return summaries
 
 

@@ -23,7 +23,7 @@ METHOD = (
 
 def is_control(rule: str) -> bool:
     """Whether a rule's spec names a network without plasticity."""
-    return parse_spec(rule)[0] in CONTROLS
+    return parse_spec(rule.partition(" on ")[0])[0] in CONTROLS  # behind it a network, where there are several
 
 
 def is_gradient(searcher: str) -> bool:

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -122,6 +123,41 @@ def test_train_prints_its_result_and_can_go_on_or_begin_again(run, tmp_path, cap
     assert (folder / "agent.safetensors").read_bytes() == (run / "agent.safetensors").read_bytes()
 
 
+def test_a_run_is_repeated_from_its_config(run, tmp_path, capsys):
+    again = tmp_path / "again"
+    assert plastic_envs("train --config", run / "config.json", "--out", again) == 0
+    assert (again / "agent.safetensors").read_bytes() == (run / "agent.safetensors").read_bytes()
+    assert (again / "config.json").read_bytes() == (run / "config.json").read_bytes()
+    assert "not as in" not in capsys.readouterr().err
+    assert plastic_envs("train --seed 1 --config", run / "config.json", "--out", tmp_path / "other") == 0
+    assert f"not as in {run / 'config.json'}, which has seed=0, not seed=1" in capsys.readouterr().err
+    assert load_run(tmp_path / "other").settings == replace(load_run(run).settings, seed=1)
+
+
+def test_what_a_run_was_made_with_is_recorded_and_told_when_it_differs(run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "ownrule.py").write_text("from agents import Rule\n\n\nclass Still(Rule):\n    needs = frozenset()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = f"{TRAIN} --rule ownrule:Still --out {tmp_path / 'run'}"
+    assert plastic_envs(words) == 0
+    config = tmp_path / "run" / "config.json"
+    made = json.loads(config.read_text())["code"]
+    assert made["plastic-envs"].startswith(("commit ", "version "))
+    assert made["ownrule:Still"].startswith("sha256 ")
+    capsys.readouterr()
+    assert plastic_envs("train --config", config, "--out", tmp_path / "again") == 2
+    assert "--trust ownrule:Still" in capsys.readouterr().err
+    with (tmp_path / "ownrule.py").open("a") as file:
+        file.write("# changed\n")
+    assert plastic_envs("train --trust ownrule:Still --config", config, "--out", tmp_path / "again") == 0
+    told = f"warning: ownrule:Still was {made['ownrule:Still']} when the run began and is sha256 "
+    assert told in capsys.readouterr().err
+    assert plastic_envs(f"{words} --resume") == 0
+    assert told in capsys.readouterr().err
+    monkeypatch.setattr("evolution.provenance.package_code", lambda: "commit 0+dirty")
+    assert plastic_envs(TRAIN, "--resume", "--out", run) == 0
+    assert "is commit 0+dirty now: numbers may differ" in capsys.readouterr().err
+
+
 def test_options_reach_the_settings(run):
     settings = load_run(run).settings
     assert settings == RunSettings(
@@ -228,7 +264,9 @@ WRONG = {
     "train CueReward --out RUN": "already holds a run",
     "train CueReward --out RUN --resume": "was started with",
     "train CueReward --out RUN --resume --overwrite": "exclude each other",
-    "train": "the following arguments are required: TASK",
+    "train": "TASK is missing",
+    "train --config MISSING --out DIR": "cannot read",
+    "train --config DAMAGED/config.json --out DIR": "config.json is damaged",
     "train CueReward --hidden 1000000000 --out DIR": "more memory than this machine has",
     "train os:system --out DIR": "missing a required argument",
     "evaluate MISSING": "no agent here",
@@ -274,6 +312,7 @@ def test_what_is_wrong_is_said_in_one_line(words, run, tmp_path, capsys):
     for name in ("config.json", "agent.json"):
         (damaged / name).write_text("{nonsense")
     places = {"RUN": run, "MISSING": tmp_path / "missing", "DAMAGED": damaged, "DIR": tmp_path / "new"}
+    places |= {"DAMAGED/config.json": damaged / "config.json"}
     places |= {"FILE": run / "config.json", "FILE/below": run / "config.json" / "below"}
     before = {path: os.stat(path).st_mtime_ns for path in run.iterdir()}
     try:

@@ -48,7 +48,7 @@ def test_a_row_per_run_and_evaluation_in_the_order_of_the_grid(whole):
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == RESULT_COLUMNS
     assert RESULT_COLUMNS[-2:] == ("seconds", "cpu_seconds")
-    order = [(rule, searcher, str(seed)) for _, rule, searcher in SMALL.cells() for seed in SMALL.seeds]
+    order = [(rule, searcher, str(seed)) for _, rule, _, searcher in SMALL.cells() for seed in SMALL.seeds]
     assert [(row["rule"], row["searcher"], row["seed"]) for row in rows[::3]] == order
     assert len(rows) == 3 * len(order)  # before the first step, and two evaluations
     assert {row["status"] for row in rows} == {"finished"}
@@ -124,6 +124,44 @@ def test_cells_that_fail_are_shown_with_their_reason(tmp_path):
     table = (tmp_path / "out" / "table.md").read_text()
     assert "SIGKILL" in table
     assert "n/a" in table
+
+
+NETWORKS = ("plastic-rnn,hidden=4", "self-modulated,hidden=4", "self-modulated,cell=lstm,hidden=3")
+
+
+def test_networks_stand_beside_each_other(tmp_path):
+    grid = replace(SMALL, rules=("gradient", "none"), searchers=("backprop,batch_size=16",), networks=NETWORKS,
+                   hidden=None, seeds=(0,), evals=1)  # fmt: skip
+    experiment = in_process.compare(grid, tmp_path / "out")
+    assert [run.settings.network for run in experiment.runs] == [*NETWORKS, *NETWORKS]
+    assert [run.status for run in experiment.runs] == ["n/a", *["finished"] * 5]
+    assert experiment.runs[0].reason == "gradient needs error, which plastic-rnn,hidden=4 lacks"
+    place = tmp_path / "out" / "runs" / TASK / "none" / NETWORKS[2] / "backprop,batch_size=16" / "seed0"
+    assert json.loads((place / "agent.json").read_text())["agent"]["cell"] == "lstm"
+    (summary,) = experiment.summaries
+    named = ("plastic-rnn", *NETWORKS[1:])  # without options where that is enough
+    assert summary.rules == tuple(f"{rule} on {name}" for rule in grid.rules for name in named)
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "| gradient on plastic-rnn " in table
+    assert "Against none on " in table
+    assert "; 3 networks, 160 episodes a run" in table
+    assert {row["network"] for row in results(tmp_path / "out")} == set(NETWORKS)
+    again = in_process.compare(grid, tmp_path / "out", resume=True)
+    assert [run.result for run in again.runs] == [run.result for run in experiment.runs]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden": 4}, r"networks and hidden=4 exclude each other: say networks=\('name,hidden=…',\) alone"),
+        ({"hidden": None, "networks": (NETWORKS[0], NETWORKS[0])}, "networks names 'plastic-rnn,hidden=4' twice"),
+        ({"hidden": None, "networks": ("plastic-rn", NETWORKS[0])}, "did you mean 'plastic-rnn'"),
+        ({"hidden": None, "networks": ("plastic-rnn,hiden=3", NETWORKS[1])}, "did you mean 'hidden'"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        plan_runs([replace(SMALL, **{"networks": NETWORKS, **changes})])
 
 
 def test_a_comparison_of_which_no_run_came_to_its_end_has_status_1(tmp_path):

@@ -107,6 +107,10 @@ def test_evotorchs_own_problems(name):
     assert -40 < example(name).main(generations=2, population=8) < 0
 
 
+def test_an_evotorch_problem_of_ones_own():
+    assert example("evotorch_problem").main(generations=2, population=8) < 2
+
+
 def test_gymnasiums_wrappers(tmp_path):
     single, many = example("gymnasium_wrappers").main(tmp_path / "videos", num_envs=1000)
     assert [file.suffix for file in (tmp_path / "videos").iterdir()] == [".mp4"]

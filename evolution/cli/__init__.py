@@ -17,7 +17,7 @@ COMMANDS = {
     "list": "the tasks, rules, cells, searchers and presets that go by name",
     "train": "search the meta-parameters of one agent on one task",
     "evaluate": "score a trained agent on held-out episodes, beside the reference predictors",
-    "compare": "tasks × rules × searchers × seeds on one budget, in parallel",
+    "compare": "tasks × rules × networks × searchers × seeds on one budget, in parallel",
     "rule": "print a learned rule in readable form",
     "transfer": "train new networks with learned rules: rules × networks × tasks",
     "claim": "run what a paper claims, and say whether it holds",

@@ -10,7 +10,7 @@ from evolution.cli.options import add_searched, add_settings, command_line, give
 if TYPE_CHECKING:
     from evolution.grid import Grid
 
-SPECS = ("tasks", "rules", "searchers")
+SPECS = ("tasks", "rules", "searchers", "networks")
 SETTINGS = ("budget", "network", "cell", "hidden", "eval_episodes", "evals")
 
 
@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N|LIST",
         default=argparse.SUPPRESS,
         help="how many, or which, as in 5 or 0,3,7 (1)",
+    )
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        metavar="SPEC",
+        default=argparse.SUPPRESS,
+        help="several beside each other, as in plastic-rnn,hidden=100 self-modulated,cell=lstm",
     )
     add_settings(parser, *SETTINGS)
     add_searched(parser)
@@ -79,6 +86,7 @@ def grids_from(args: argparse.Namespace) -> list["Grid"]:
     """The preset's grids with the given options in their place, or one grid of them."""
     from evolution.grid import Grid, seeds_from, specs_from
     from evolution.presets import preset
+    from evolution.settings import NETWORK
     from plastic_envs.errors import UsageError
 
     options = given(args, *SETTINGS, "searched")
@@ -86,8 +94,9 @@ def grids_from(args: argparse.Namespace) -> list["Grid"]:
     if hasattr(args, "seeds"):
         options["seeds"] = seeds_from(",".join(args.seeds))
     if args.preset is not None:
+        options = (dict.fromkeys(NETWORK) if "networks" in options else {}) | options
         return [dataclasses.replace(grid, **options) for grid in preset(args.preset)]
-    for name in SPECS:
+    for name in SPECS[:3]:
         if name not in options:
             raise UsageError(f"--{name} is missing: name at least one, or take a --preset")
     return [Grid(**options)]

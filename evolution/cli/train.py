@@ -1,18 +1,28 @@
 """`plastic-envs train`."""
 
 import argparse
+import dataclasses
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evolution.cli.options import add_searched, add_settings, command_line, given, report_command, whole
+from evolution.cli.options import add_searched, add_settings, add_trust, command_line, given, report_command, whole
+
+if TYPE_CHECKING:
+    from evolution.settings import RunSettings
 
 OPTIONS = ("rule", "network", "cell", "hidden", "searcher", "budget", "seed", "eval_episodes", "evals")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("task", metavar="TASK", help="name,key=value,… or module:Name (see plastic-envs list)")
+    parser.add_argument(
+        "task", metavar="TASK", nargs="?", help="name,key=value,… or module:Name (see plastic-envs list)"
+    )
     add_settings(parser, *OPTIONS)
     add_searched(parser)
+    parser.add_argument("--config", metavar="FILE", help="a run's config.json, to repeat it; options replace its own")
+    add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
@@ -28,15 +38,16 @@ def run(args: argparse.Namespace) -> int:
     from evolution.plan import PlannedRun, searcher_misfit
     from evolution.progress import Progress, counted, duration
     from evolution.results import RunProgress
-    from evolution.settings import RunSettings
     from evolution.tables import format_bootstrap, format_number, references_text
     from evolution.training import train
     from plastic_envs.errors import UsageError
     from plastic_envs.tasks import make_task
 
-    settings = RunSettings(args.task, **given(args, *OPTIONS, "searched"))
+    settings = _settings(args)
     if not args.resume and (reason := searcher_misfit(make_task(settings.task), settings.searcher)):
-        others = command_line("train", args, "task", *OPTIONS, "searched", searcher="a2c", out=args.out or "DIR")
+        others = command_line(
+            "train", args, "task", "config", *OPTIONS, "searched", searcher="a2c", out=args.out or "DIR"
+        )
         raise UsageError(f"{reason}; a2c, ppo and evolution do without, as in {others}")
     if args.dry_run:
         from evolution.estimate import estimate
@@ -45,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise UsageError("--out is missing: name a folder for the run")
+    for config in filter(None, (args.config, args.resume and Path(args.out) / "config.json")):
+        _tell_differences(Path(config), settings)
     with Progress(settings.budget) as bar:
 
         def tell(progress: RunProgress) -> None:
@@ -84,3 +97,36 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0 if result.status == "finished" else 1
+
+
+def _settings(args: argparse.Namespace) -> "RunSettings":
+    """What was typed, or a run's settings with what was typed in their place."""
+    from evolution.run_folder import read_config
+    from evolution.settings import RunSettings
+    from plastic_envs.errors import UsageError
+    from plastic_envs.external import without_prefix
+    from plastic_envs.registry import check_trusted
+
+    typed = given(args, *OPTIONS, "searched") | ({} if args.task is None else {"task": args.task})
+    if args.config is None:
+        if args.task is None:
+            raise UsageError("TASK is missing: name a task (see plastic-envs list), or a run's --config to repeat")
+        return RunSettings(**typed)
+    found = read_config(Path(args.config))[0]
+    for name in ("task", "rule", "network", "cell", "searcher"):
+        if name not in typed and (spec := getattr(found, name)) is not None:
+            check_trusted(args.config, without_prefix(spec), args.trust)
+    settings = dataclasses.replace(found, **typed)
+    if (difference := found.difference(settings)) is not None:
+        print(f"plastic-envs: not as in {args.config}, which has {difference}", file=sys.stderr)
+    return settings
+
+
+def _tell_differences(config: Path, settings: "RunSettings") -> None:
+    """Say which code is not that of the run that is repeated or resumed."""
+    from evolution.provenance import differences
+    from evolution.run_folder import read_config
+
+    if config.is_file():
+        for text in differences(read_config(config)[1], settings):
+            print(f"plastic-envs: warning: {text}", file=sys.stderr)
