@@ -18,6 +18,7 @@ with away_from(".numba_config.yaml"):
 
 # Numba reads this file of the working directory before it compiles anything; it may name a cache, which is unpickled.
 numba.core.config._config_fname = ""
+numba.core.config.reload_config()  # type: ignore[no-untyped-call]  # it may have been imported before
 
 Array = NDArray[floating[Any]]
 Maybe = Any

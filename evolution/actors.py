@@ -6,6 +6,7 @@ import os
 import socket
 import warnings
 from collections.abc import Generator
+from typing import Any
 
 from evolution.searcher import Searcher
 from plastic_envs.checks import check_int
@@ -57,10 +58,13 @@ def _cluster(address: str) -> Generator[None]:
     """A cluster joined."""
     import ray
 
+    from evolution.local_ray import Job
+
     _check_address(address)
     logging.getLogger("ray").setLevel(logging.ERROR)  # a cluster without a token is its owner's choice
     try:
-        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+        job: Any = None if address.startswith("ray://") else Job()
+        ray.init(address, job_config=job, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise UsageError(f"ray_address={address!r}: {' '.join(str(error).split())}") from None
     try:

@@ -1,5 +1,6 @@
 """Jobs as tasks of Ray, on this machine or on others: the same as `evolution.workers`, without its processes."""
 
+import sys
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import ray  # evolution.actors has started it, and said so if it is missing
 from ray.util.queue import Empty, Queue
 
 from evolution.workers import Event, Job, sentence
+from plastic_envs.working_directory import extend_path
 
 SECONDS = 0.2
 """Between two looks at what has happened."""
@@ -27,7 +29,7 @@ def run_on_cluster(function: Job, items: Sequence[Any], jobs: int) -> Generator[
         while waiting or busy:
             while waiting and len(busy) < jobs:
                 index, item = waiting.pop()
-                busy[work.remote(function, index, item, told)] = index
+                busy[work.remote(sys.path, function, index, item, told)] = index
             ended, _ = ray.wait(list(busy), num_returns=1, timeout=SECONDS)
             yield from _reports(told)  # before the ends: none comes after its item's
             for reference in ended:
@@ -39,8 +41,9 @@ def run_on_cluster(function: Job, items: Sequence[Any], jobs: int) -> Generator[
         told.shutdown()
 
 
-def _work(function: Job, index: int, item: Any, told: Queue) -> str | None:
+def _work(places: Sequence[str], function: Job, index: int, item: Any, told: Queue) -> str | None:
     """One item, elsewhere: the sentence of its exception, if there was one."""
+    extend_path(places)
     try:
         function(item, lambda payload: told.put((index, payload)))
     except Exception as exception:

@@ -16,6 +16,7 @@ from evolution.seeding import derive_seed, make_generator
 from plastic_envs.errors import MissingExtraError, UsageError
 from plastic_envs.seating import Seating
 from plastic_envs.task import Task
+from plastic_envs.working_directory import Carried
 
 try:
     with warnings.catch_warnings():
@@ -176,7 +177,7 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
         an actor can be made again only while there is a reference to what it was made of.
         """
         if not self._actors and self.is_main and self._num_actors:
-            self._actor_source = ray.put(self)
+            self._actor_source = ray.put(Carried(ray.cloudpickle.dumps, self))
             make = EvaluationActor.options(**self._actor_config)
             actors = [make.remote(self._actor_source, i, (i,) * 4, {}) for i in range(self._num_actors)]
             self._actors, self._actor_pool = actors, ActorPool(actors)

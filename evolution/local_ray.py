@@ -6,15 +6,24 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 
 import ray  # evolution.actors has said so if it is missing
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.job_config import JobConfig
 
 from plastic_envs.errors import UsageError
+from plastic_envs.working_directory import environment
 
 SHORT = "/tmp"
+
+
+class Job(JobConfig):
+    """What Ray's processes are told: not to look for modules first in the working directory, as they would."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True  # then that of the driver is not theirs; `plastic_envs.working_directory.Carried` brings it along
 
 
 @contextlib.contextmanager
@@ -43,6 +52,7 @@ def local_ray(cpus: int) -> Generator[None]:
         try:
             ray.init(
                 "local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
+                job_config=Job(),
                 _temp_dir=f"{folder}/ray",  # which Ray opens to all, but not the folder that it is in
             )  # fmt: skip
             host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
@@ -59,18 +69,3 @@ def _read_environment() -> None:
     """Let Ray, which remembers what it finds, look at the environment again."""
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextlib.contextmanager
-def environment(settings: Mapping[str, str]) -> Generator[None]:
-    """Variables of the environment that are as they were afterwards."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

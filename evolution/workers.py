@@ -9,14 +9,14 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence, Set
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from plastic_envs.errors import UsageError
-from plastic_envs.working_directory import CHILDREN, safe_children
+from plastic_envs.working_directory import SAFE, environment
 
 Report = Callable[[Any], None]
 Job = Callable[[Any, Report], None]
@@ -83,8 +83,8 @@ def run_isolated(function: Job, items: Sequence[Any], jobs: int) -> Generator[Ev
 def _start(function: Job) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, function, os.environ.get(CHILDREN)), daemon=True)
-    with safe_children():
+    process = context.Process(target=_work, args=(theirs, function, SAFE.keys() - os.environ.keys()), daemon=True)
+    with environment(SAFE):
         process.start()
     theirs.close()  # so that its end shows as an end of file
     try:
@@ -98,11 +98,10 @@ def _start(function: Job) -> _Worker:
     return _Worker(process, ours)
 
 
-def _work(connection: Connection, function: Job, environment: str | None) -> None:
+def _work(connection: Connection, function: Job, foreign: Set[str]) -> None:
     """Serve items until the parent says None, or is gone."""
-    os.environ.pop(CHILDREN)  # was for the start of this process, not for those that the user's code may start
-    if environment is not None:
-        os.environ[CHILDREN] = environment
+    for name in foreign:  # for the start of this process, not of those that the user's code may start
+        del os.environ[name]
     # Ctrl-C reaches the whole process group: the parent decides, and ends its workers by SIGTERM.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

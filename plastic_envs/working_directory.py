@@ -3,12 +3,14 @@
 import contextlib
 import importlib
 import os
+import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
-CHILDREN = "PYTHONSAFEPATH"
-"""What keeps Python from looking for modules in the working directory first, as `python -c` of a child does."""
+SAFE = {"PYTHONSAFEPATH": "1"}
+"""What keeps a Python that is started from looking for modules in the working directory first, as `python -c` does."""
 
 
 def import_own(name: str) -> ModuleType:
@@ -46,17 +48,44 @@ def is_hidden(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def safe_children() -> Iterator[None]:
-    """Python processes that are started while this lasts do not look for modules in the working directory."""
-    before = os.environ.get(CHILDREN)
-    os.environ[CHILDREN] = "1"
+def environment(settings: Mapping[str, str]) -> Generator[None]:
+    """Variables of the environment that are as they were afterwards."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[CHILDREN]
-        else:
-            os.environ[CHILDREN] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class Carried:
+    """A value on its way to another process, which finds the modules that it needs after all of its own.
+
+    Args:
+        dump: How the value is pickled.
+        value: The value, which is what is unpickled too.
+    """
+
+    def __init__(self, dump: Callable[[Any], bytes], value: Any) -> None:
+        self._dump, self._value = dump, value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How to be unpickled."""
+        return _arrived, (list(sys.path), self._dump(self._value))
+
+
+def extend_path(places: Sequence[str]) -> None:
+    """Look for modules in these places too, after all others."""
+    sys.path.extend(place for place in places if place not in sys.path)
+
+
+def _arrived(places: Sequence[str], data: bytes) -> Any:
+    extend_path(places)
+    return pickle.loads(data)
 
 
 @contextlib.contextmanager

@@ -222,7 +222,8 @@ def check_that_ray_is_for_us_alone():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_actors_give_the_same_bits_and_nobody_else_can_reach_them(task, agent, monkeypatch):
+def test_actors_give_the_same_bits_and_nobody_else_can_reach_them(task, agent, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where no worker looks for modules
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # a cluster that must not be joined
     before = dict(os.environ)
     normalised = make_task("gym:CartPole-v1,max_episode_steps=20")
@@ -234,6 +235,7 @@ def test_actors_give_the_same_bits_and_nobody_else_can_reach_them(task, agent, m
     alone = [generations(*case, None) for case in cases]
     with ray_running(2):
         folder = check_that_ray_is_for_us_alone()
+        assert str(tmp_path) not in ray.get(ray.remote(lambda: sys.path).remote())
         spread = [generations(*case, 2) for case in cases]
     assert not folder.exists()
     told = {name for name in os.environ if os.environ.get(name) != before.get(name)}
