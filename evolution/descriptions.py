@@ -26,7 +26,7 @@ from evolution.searcher import Searcher
 from plastic_envs.checks import nearest, shown
 from plastic_envs.data import DATA
 from plastic_envs.errors import UnknownNameError
-from plastic_envs.external import PREFIX, ExternalTask
+from plastic_envs.external import PREFIX, ExternalTask, environment_named
 from plastic_envs.registry import Registry, load_object, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.tasks import TASKS, make_task
@@ -80,7 +80,7 @@ def describe(name: str) -> str:
     found = [registry for registry in (*REGISTRIES.values(), CLAIMS) if name in registry]
     if not found:
         known = [*PRESETS, *(each for registry in (*REGISTRIES.values(), CLAIMS) for each in registry)]
-        hint = f"did you mean {near!r}? (" if (near := nearest(name, known)) else ""
+        hint = f"did you mean {near!r}? (" if (near := nearest(name, known) or environment_named(name)) else ""
         raise UnknownNameError(
             f"there is nothing called {shown(name)}: {hint}`plastic-envs list` shows all names{')' * bool(near)}"
         )

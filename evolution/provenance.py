@@ -11,7 +11,7 @@ from typing import Any
 
 from evolution.settings import RunSettings
 from plastic_envs.external import without_prefix
-from plastic_envs.registry import own_code
+from plastic_envs.registry import own_code, texts
 
 PACKAGE = "plastic-envs"
 GIT_SECONDS = 10.0
@@ -29,7 +29,8 @@ def code_used(settings: RunSettings) -> dict[str, str]:
 def own_names(settings: RunSettings) -> list[str]:
     """Every `module:Name` in the settings."""
     specs = (without_prefix(settings.task), settings.rule, settings.network, settings.cell, settings.searcher)
-    return sorted({name for spec in specs if spec is not None for name in own_code(spec)})
+    inner = texts(dict(settings.agent_options))
+    return sorted({name for spec in (*specs, *inner) if spec is not None for name in own_code(spec)})
 
 
 def differences(recorded: Mapping[str, Any], settings: RunSettings) -> Iterator[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from plastic_envs.changed_worlds import PREFIX as ATTRIBUTE
 from plastic_envs.changed_worlds import change_world
-from plastic_envs.checks import check_bool, check_int
+from plastic_envs.checks import check_bool, check_int, nearest
 from plastic_envs.errors import NotImportableError, UsageError
 from plastic_envs.foreign import Environment, Foreign, blamed
 from plastic_envs.foreign_trial import warn_of_own_randomness
@@ -24,6 +24,9 @@ from plastic_envs.working_directory import import_own, is_module_of
 PREFIX = "gym:"
 """What a task's name begins with if the rest is the id of a Gymnasium environment."""
 
+OURS = "plastic_envs/"
+"""What the ids of our own environments begin with, which are tasks by other names."""
+
 SEEDS = 2**31
 """Seeds handed out lie below, as `numpy.random.seed` and many a simulator's take no larger ones."""
 
@@ -31,6 +34,14 @@ SEEDS = 2**31
 def without_prefix(spec: str) -> str:
     """A task's spec without it: a `module:Name` that is left is code of the user's own, as it is without the prefix."""
     return spec.removeprefix(PREFIX)
+
+
+def environment_named(name: str) -> str | None:
+    """The task `gym:id` that somebody means who leaves out `gym:`, and perhaps the version; None if there is none."""
+    ids = [each for each in gymnasium.registry if not each.startswith(OURS)]
+    without = {each.rpartition("-v")[0]: each for each in ids}  # the newest stands last
+    near = without.get(nearest(name, without) or "") if "-v" not in name else nearest(name, ids)
+    return near and f"{PREFIX}{near}"
 
 
 class ExternalTask(Task):

@@ -129,17 +129,17 @@ def check_trusted(where: object, spec: str, trust: Collection[str]) -> None:
 def own_code(spec: str) -> list[str]:
     """Every `module:Name` in a spec: its own name and those in the values of its options (a source of images)."""
     name, options = parse_spec(spec)
-    inner = [found for value in options.values() for text in _texts(value) for found in own_code(text)]
+    inner = [found for value in options.values() for text in texts(value) for found in own_code(text)]
     return [name, *inner] if ":" in name else inner
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
     """The strings in a JSON value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
+            yield from texts(item)
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:

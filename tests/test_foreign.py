@@ -313,6 +313,29 @@ def test_a_line_tells_once_of_observations_a_little_outside(caplog):
     assert "outside of its Box" in record.message
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CartPole-v1", "CartPole-v1"),
+        ("cartpole-v1", "CartPole-v1"),
+        ("CartPole", "CartPole-v1"),
+        ("CartPol-v1", "CartPole-v1"),
+        ("Pendulum", "Pendulum-v1"),
+        ("Taxi-v4", "Taxi-v4"),
+    ],
+)
+def test_an_environment_without_its_prefix_is_named_with_it(name, meant):
+    with pytest.raises(UsageError, match=f"unknown task '{name}': did you mean 'gym:{meant}'"):
+        make_task(name)
+
+
+@pytest.mark.parametrize("name", ["Nothing", "CueRewards", "plastic_envs/CueReward-v0"])
+def test_no_environment_is_guessed(name):
+    with pytest.raises(UsageError) as refused:
+        make_task(name)
+    assert "gym:" not in str(refused.value)
+
+
 def test_an_option_that_an_environment_refuses_by_a_bare_key_is_named(capsys, tmp_path):
     assert main(["train", "gym:FrozenLake-v1,map_name=zz", "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err

@@ -180,13 +180,35 @@ def test_an_agents_file_may_name_no_code_anywhere(run, tmp_path, key, value):
 @pytest.mark.parametrize("task", [f"gym:{FOREIGN}-v0", FOREIGN, f"OneAgent,world={FOREIGN}"])
 @pytest.mark.parametrize("command", ["evaluate", "report"])
 def test_a_config_may_name_no_code(run, tmp_path, task, command, capsys):
-    for name in ("agent.json", "agent.safetensors", "history.csv", "result.json", "config.json"):
+    agents.save(agents.load(run), tmp_path)  # without a mark of the run it is from
+    for name in ("history.csv", "result.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     config = json.loads((run / "config.json").read_text())
     config["settings"]["task"] = task
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert main([command, str(tmp_path)]) == 2
     assert "which is code of your own" in capsys.readouterr().err
+    assert "evil" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"task": FOREIGN},
+        {"task": f"gym:{FOREIGN}-v0"},
+        {"rule": f"hebbian,cell={FOREIGN}"},
+        {"searcher": f"species,of=({FOREIGN})"},
+        {"agent_options": {"cell": FOREIGN}},
+        {"agent_options": {"front_end": f"conv4,of=({FOREIGN})"}},
+    ],
+)
+def test_a_config_that_is_repeated_may_name_no_code(run, tmp_path, given, capsys):
+    config = json.loads((run / "config.json").read_text())
+    config["settings"] |= given
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(["train", "--config", str(tmp_path / "config.json"), "--out", str(tmp_path / "run")]) == 2
+    assert f"names '{FOREIGN}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
     assert "evil" not in sys.modules
 
 

@@ -105,7 +105,7 @@ def _settings(args: argparse.Namespace) -> "RunSettings":
     from evolution.settings import RunSettings
     from plastic_envs.errors import UsageError
     from plastic_envs.external import without_prefix
-    from plastic_envs.registry import check_trusted
+    from plastic_envs.registry import check_trusted, texts
 
     typed = given(args, *OPTIONS, "searched") | ({} if args.task is None else {"task": args.task})
     if args.config is None:
@@ -116,6 +116,8 @@ def _settings(args: argparse.Namespace) -> "RunSettings":
     for name in ("task", "rule", "network", "cell", "searcher"):
         if name not in typed and (spec := getattr(found, name)) is not None:
             check_trusted(args.config, without_prefix(spec), args.trust)
+    for text in texts(dict(found.agent_options)):
+        check_trusted(args.config, text, args.trust)
     settings = dataclasses.replace(found, **typed)
     if (difference := found.difference(settings)) is not None:
         print(f"plastic-envs: not as in {args.config}, which has {difference}", file=sys.stderr)

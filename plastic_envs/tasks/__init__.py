@@ -3,9 +3,9 @@
 import inspect
 from typing import Any
 
-from plastic_envs.checks import choose, plain, shown
-from plastic_envs.errors import UnknownOptionError, WrongTypeError
-from plastic_envs.external import PREFIX, ExternalTask
+from plastic_envs.checks import choose, nearest, plain, shown
+from plastic_envs.errors import UnknownNameError, UnknownOptionError, WrongTypeError
+from plastic_envs.external import PREFIX, ExternalTask, environment_named
 from plastic_envs.registry import Registry, Row, construct, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.worlds import WORLDS
@@ -78,6 +78,8 @@ def make_task(spec: str, **options: Any) -> Task:
     if name.startswith(PREFIX):
         return ExternalTask(name.removeprefix(PREFIX), **{**spec_options, **options})
     table = WORLDS if name in WORLDS else TASKS
+    if name not in table and ":" not in name and not nearest(name, TASKS) and (meant := environment_named(name)):
+        raise UnknownNameError(f"unknown task {shown(name)}: did you mean {meant!r}, an environment of Gymnasium?")
     row, make = table[name], table.load(name)
     options = {**row.options, **spec_options, **options}
     if not callable(make):
