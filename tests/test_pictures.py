@@ -156,6 +156,24 @@ def test_grey_tiff_of_12_bits_and_of_8_inverted():
     check(tiff(GREYS, 8, {262: 0}), 255.0 - GREYS, 0)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_of_16_bits_a_channel(order):
+    values = DRAW.integers(0, 2**16, (5, 7, 4))
+    share, stored = values / (2**16 - 1), values.astype(order + "u2")
+    check(tiff(stored[..., :3], 16, order=order), share[..., :3] * 255)
+    check(tiff(stored, 16, {338: 2}, order), on_white(share[..., :3] * 255, share[..., 3]), 2.5)
+    check(tiff(stored, 16, {262: 5}, order), 255 * (1 - share[..., :3]) * (1 - share[..., 3:]), 2.5)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_with_a_palette_and_in_planes(order):
+    palette = DRAW.integers(0, 256, (256, 3))
+    check(tiff(GREYS, 8, {262: 3, 320: [int(value) * 257 for value in palette.T.ravel()]}, order), palette[GREYS], 0)
+    planes = np.moveaxis(COLOURS, 2, 0).reshape(15, 7)
+    tags = {257: 5, 258: [8] * 3, 262: 2, 277: 3, 284: 2, 278: 5, 273: [8, 43, 78], 279: [35] * 3}
+    check(tiff(planes, 8, tags, order), COLOURS, 0)
+
+
 @pytest.mark.parametrize("top", [1, 7, 255, 1000, 65535])
 @pytest.mark.parametrize("plain", [False, True])
 def test_pgm_of_every_depth(top, plain):

@@ -64,7 +64,7 @@ def read_picture(source: Path | bytes, name: object, grey: bool = False) -> Tens
         raise
     except image.UnidentifiedImageError:
         raise UsageError(
-            f"{name} cannot be read as a picture: it is none of {', '.join(FORMATS)}, or damaged"
+            f"{name} cannot be read as a picture: it is none of {', '.join(FORMATS)}, or of a rare kind, or damaged"
         ) from None
     except Exception as error:  # Pillow raises whatever a damaged file leads it to
         raise UsageError(f"{name} cannot be read as a picture: {str(error)[:200] or type(error).__name__}") from None
