@@ -10,6 +10,7 @@ from agents.networks import networks_with
 from agents.normalisation import RunningNormalisation
 from agents.rules.base import Rule, Signal, check_bound
 from plastic_envs.errors import UsageError
+from plastic_envs.precision import in_float32
 
 State = dict[str, Any]
 """A nested dict of tensors: activity and every fast weight, batch dimensions first."""
@@ -130,6 +131,7 @@ class Agent(nn.Module):
         """
         raise NotImplementedError
 
+    @in_float32
     def forward(
         self, observation: Tensor, state: State | None = None, record: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, State]:
@@ -153,7 +155,7 @@ class Agent(nn.Module):
         return self.live(self.perceive(observation[None], state)[0], state, record)
 
     def _dtype(self) -> torch.dtype:
-        return next((value.dtype for value in self.parameters()), torch.get_default_dtype())
+        return next((value.dtype for value in self.parameters()), torch.float32)
 
     def takes_population(self, names: Collection[str]) -> bool:
         """Whether `live` takes these parameters with a leading population dimension."""

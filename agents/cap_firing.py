@@ -92,4 +92,5 @@ class Firing:
 @cache
 def _bits(rounds: int, device: torch.device) -> Tensor:
     """What a unit's firing in each of T rounds adds to its code: (T, 1)."""
-    return torch.tensor([[float(1 << number)] for number in reversed(range(rounds))], device=device)
+    bits = [[float(1 << number)] for number in reversed(range(rounds))]
+    return torch.tensor(bits, dtype=torch.float32, device=device)

@@ -14,11 +14,13 @@ from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
 from plastic_envs.checks import check_bool, check_int, choose, plain, shown
 from plastic_envs.errors import UnknownOptionError, UsageError
+from plastic_envs.precision import in_float32
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_task
 
 
+@in_float32
 def make(
     observation_size: int,
     output_size: int,

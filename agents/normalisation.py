@@ -22,9 +22,9 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, observations: Tensor, counts: Tensor) -> "Moments":
         """Of those observations (..., B, D) that `counts` (..., B)."""
-        mask = counts.double().expand_as(observations[..., 0] * counts)
-        values = observations.double() * mask.unsqueeze(-1)
-        return cls(mask.sum(-1), values.sum(-2), (values * observations).sum(-2))
+        mask = counts.bool() | torch.zeros_like(observations[..., 0], dtype=torch.bool)
+        values = observations.double().where(mask.unsqueeze(-1), 0.0)
+        return cls(mask.sum(-1).double(), values.sum(-2), values.square().sum(-2))
 
     def plus(self, other: "Moments") -> "Moments":
         """Of both together."""

@@ -13,9 +13,10 @@ from agents.given_parameters import named, population_size
 from agents.normalisation import Moments
 from plastic_envs.checks import check_int, choose, shown
 from plastic_envs.errors import UnknownNameError, UsageError
-from plastic_envs.supervised import SupervisedTask
+from plastic_envs.precision import in_float32
+from plastic_envs.supervised import SupervisedTask, checked_values
 from plastic_envs.task import Episode, Task, Trace
-from plastic_envs.task_checks import check_task, reset_checked
+from plastic_envs.task_checks import check_task, check_trace, reset_checked
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Rollout:
     hidden: Tensor | None = None
 
 
+@in_float32
 def rollout(
     agent: Agent,
     task: Task,
@@ -84,7 +86,8 @@ def rollout(
         birth: What was drawn at birth before (see `Agent.draw_birth`), to be born with again.
 
     Raises:
-        UsageError: the sizes of agent, task, episodes or parameters differ, or a name is unknown.
+        UsageError: the sizes of agent, task, episodes or parameters differ, a name is unknown, or what the task gave is
+            not finite where it counts.
     """
     _check(agent, task, record)
     batch_size = check_int("batch_size", batch_size, low=1)
@@ -93,12 +96,15 @@ def rollout(
     parameters = named(agent, parameters)
     population = population_size(agent, parameters)
     if isinstance(task, SupervisedTask) and act is None:
-        episode = task.checked_sample(batch_size, generator) if episode is None else episode
-        if episode.inputs.shape[:2] != (task.horizon, batch_size):
+        if episode is None:
+            episode = task.checked_sample(batch_size, generator)
+        elif episode.inputs.shape[:2] != (task.horizon, batch_size):
             raise UsageError(
                 f"episode has {' × '.join(map(str, episode.inputs.shape[:2]))} steps × episodes, "
                 f"not the task's {task.horizon} × batch_size={batch_size}"
             )
+        else:
+            episode = checked_values(task, "episode", episode)
         world: Any = None
         first = episode.inputs[0]
     else:
@@ -126,7 +132,8 @@ def rollout(
             else None
         )
         return Rollout(outputs, loss, metric, episode, state, env_steps, penalty, records, seen)
-    trace, steps, *sums = closed
+    trace, observed, steps, *sums = closed
+    check_trace(task, trace, observed, outputs)
     loss, metric = -trace.reward.sum(-2), task.score(trace).detach()
     env_steps = int(steps.expand(loss.shape).sum())
     seen = Moments(*sums) if sums else None
@@ -196,7 +203,7 @@ class _Lifetimes(nn.Module):
         with torch.set_grad_enabled(noted):
             state = agent.initial_state(batch_shape, self.birth, None if mapped else steps, queries or 0)
         percepts = None if self.episode is None else agent.perceive(self.episode.inputs, state)
-        closed = self._closed_loop(batch_shape)
+        closed = self._closed_loop(batch_shape, mapped)
         if percepts is not None and not self.record and not mapped:
             learned = agent.learn(percepts[:lived], state, scored=queries is None)
             if learned is not None:
@@ -227,7 +234,7 @@ class _Lifetimes(nn.Module):
                     values.append((seen or {})[name].detach())
                 if closed is not None:
                     closed.act(output, state)
-                    if not mapped and not closed.alive.any():
+                    if closed.over:
                         break
         time = len(batch_shape) - 1
         records = {name: torch.stack(values, time) for name, values in kept.items()}
@@ -245,12 +252,12 @@ class _Lifetimes(nn.Module):
             answers = torch.cat([answers, agent.answer(percepts[lived:], state)], time)
         return answers, state, records, told, () if activity is None else (activity,)
 
-    def _closed_loop(self, batch_shape: tuple[int, ...]) -> ClosedLoop | None:
+    def _closed_loop(self, batch_shape: tuple[int, ...], mapped: bool) -> ClosedLoop | None:
         """None if the episodes are known beforehand."""
         if self.episode is not None:
             return None
         sums = self.agent.normaliser is not None
-        return ClosedLoop(self.task, self.world, self.first, batch_shape, sums, self.act)
+        return ClosedLoop(self.task, self.world, self.first, batch_shape, sums, self.act, mapped)
 
     def _first_query(self) -> int | None:
         """The step from which on an agent that learns from labels may answer all at once; None if there is none."""

@@ -13,6 +13,7 @@ from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int
 from plastic_envs.errors import WrongTypeError
 from plastic_envs.policies import policy_scores
+from plastic_envs.precision import in_float32
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task
 from plastic_envs.task_checks import check_task
@@ -43,6 +44,7 @@ class Evaluation:
     references: Mapping[str, float] = field(default_factory=dict)
 
 
+@in_float32
 def reference_scores(
     task: Task, episode: Episode | None, batch_size: int, generator: torch.Generator
 ) -> Mapping[str, Tensor]:
@@ -60,6 +62,7 @@ def reference_scores(
     return {name: task.metric(predict(episode), episode) for name, predict in predictors.items()}
 
 
+@in_float32
 @torch.no_grad()
 def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, references: bool = True) -> Evaluation:
     """Let an agent live through episodes of the task's held-out part.

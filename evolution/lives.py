@@ -74,7 +74,7 @@ def live(agent: Agent, task: Task, batch_size: int, generator: torch.Generator, 
         log_std: Logarithm of the standard deviation of each number of an action (K,); None for discrete actions.
     """
     shape = (task.horizon, batch_size, task.output_size)
-    noise = torch.empty(shape, device=generator.device)
+    noise = torch.empty(shape, dtype=torch.float32, device=generator.device)
     if log_std is None:  # the largest of logits with Gumbel noise is drawn from their softmax
         noise = noise.exponential_(generator=generator).log_().neg_()
     else:

@@ -51,7 +51,9 @@ class EpisodeBuffer(RolloutBuffer):
         self.rewards, self.log_probs = lives.rewards.numpy(force=True), log_probs.numpy(force=True)
         self.values = values.where(lives.alive, 0.0).numpy(force=True)
         self.advantages, self.episode_starts = np.zeros_like(self.values), np.zeros_like(self.values)
-        self.compute_returns_and_advantage(torch.zeros(self.n_envs), np.ones(self.n_envs, np.bool_))
+        self.compute_returns_and_advantage(
+            torch.zeros(self.n_envs, dtype=torch.float32), np.ones(self.n_envs, np.bool_)
+        )
 
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
         """All episodes as one sample, or in random order as many at once as have `batch_size` steps."""

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Collection, Mapping
+from functools import reduce
 from typing import Any
 
 import gymnasium
@@ -15,6 +16,7 @@ from agents.agent import map_state
 from evolution.lives import Lives, activity, relive
 from evolution.searcher import Diverged
 from plastic_envs.errors import MissingExtraError, UsageError
+from plastic_envs.precision import in_float32
 
 try:
     from stable_baselines3.common.distributions import Distribution, make_proba_distribution
@@ -51,6 +53,7 @@ class AgentPolicy(BasePolicy):
         UsageError: agent and spaces do not fit, or `use_sde` is asked for.
     """
 
+    @in_float32
     def __init__(
         self,
         observation_space: gymnasium.Space[Any],
@@ -183,8 +186,10 @@ class AgentPolicy(BasePolicy):
 
 
 def pack(state: State) -> Tensor:
-    """All tensors of a state side by side: (n, S)."""
-    return torch.cat([leaf.flatten(1).to(torch.get_default_dtype()) for leaf in _leaves(state)], -1)
+    """All tensors of a state side by side (n, S), in single precision or that of the most precise."""
+    leaves = _leaves(state)
+    dtype = reduce(torch.promote_types, (leaf.dtype for leaf in leaves), torch.float32)
+    return torch.cat([leaf.flatten(1).to(dtype) for leaf in leaves], -1)
 
 
 def unpack(packed: Tensor, like: State) -> State:

@@ -15,6 +15,7 @@ from agents import Agent
 from agents.normalisation import Moments
 from plastic_envs.checks import check_int, choose, shown
 from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError, usage_error
+from plastic_envs.precision import methods_in_float32
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_task
@@ -78,6 +79,10 @@ class Searcher(ABC):
         self.ledger = Ledger()
         self._agent = copy.deepcopy(agent).eval()
         self.searched = searched_names(agent, searched)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        methods_in_float32(cls, "__init__", "step", "agent", "load_state_dict")
 
     @property
     def episodes(self) -> int:

@@ -1,5 +1,6 @@
 """Any task as a Gymnasium environment."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from plastic_envs.checks import check_choice, check_int
 from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError, usage_error
+from plastic_envs.finite import all_finite
 from plastic_envs.task import Task
+from plastic_envs.task_checks import check_outcome, reset_checked
 from plastic_envs.tasks import make_task
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         if seed is not None or not self._seeded:
             self._generator.manual_seed(int(self.np_random.integers(2**63)) if seed is None else seed)
             self._seeded = True
-        self._state, observation = self.task.reset(1, self._generator)
+        self._state, observation = reset_checked(self.task, 1, self._generator)
         if self._renderer:
             self._renderer.restart(self._state, [0])
             self._show()
@@ -91,8 +94,13 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
             self._show()
         terminated = bool(step.terminated)
         self._state = None if terminated else step.state
+        observation, reward = step.observation[0].numpy().copy(), step.reward.item()
         info = {"metric": step.metric.item()} if step.metric_mask else {}
-        return step.observation[0].numpy().copy(), step.reward.item(), terminated, False, info
+        if terminated:
+            observation[:] = 0
+        if not (all_finite(observation) and math.isfinite(reward + info.get("metric", 0.0))):
+            check_outcome(self.task, step, actions, torch.ones(1, dtype=torch.bool))
+        return observation, reward, terminated, False, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture (H, W, 3) of the episode so far; None without a mode, or if a window shows it already."""

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from plastic_envs.checks import check_int
 from plastic_envs.env import RENDER_FPS, make_renderer, make_window, resolve_task, to_actions, with_render_modes
 from plastic_envs.errors import MissingExtraError, UnknownNameError, WrongTypeError
+from plastic_envs.finite import all_finite
+from plastic_envs.task_checks import check_outcome, living, reset_checked
 from plastic_envs.world_task import WorldTask
 
 try:
@@ -85,7 +87,7 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
             seed = int(np.random.default_rng().integers(2**63)) if seed is None else seed
             self._generator.manual_seed(check_int("seed", seed, 0, 2**63 - 1))
             self._seeded = True
-        self._state, observation = self.task.reset(len(self.possible_agents), self._generator)
+        self._state, observation = reset_checked(self.task, len(self.possible_agents), self._generator)
         self.agents = list(self.possible_agents)
         if self._renderer:
             self._renderer.restart(self._state, range(len(self.agents)))
@@ -107,11 +109,14 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
         if self._renderer:
             self._renderer.record(step.state, tensor, range(len(given)))
             self._show()
+        seen = living(step.observation, ~step.terminated)
+        if not all_finite(seen.numpy(), step.reward.numpy(), step.metric.numpy()):
+            check_outcome(self.task, step, tensor, torch.ones(len(given), dtype=torch.bool))
         rewards = dict(zip(self.agents, step.reward.tolist(), strict=True))
         ended = dict(zip(self.agents, step.terminated.tolist(), strict=True))
         scored = zip(self.agents, step.metric.tolist(), step.metric_mask.tolist(), strict=True)
         infos = {agent: {"metric": value} if counts else {} for agent, value, counts in scored}
-        observations, truncated = self._each(step.observation), dict.fromkeys(self.agents, False)
+        observations, truncated = self._each(seen), dict.fromkeys(self.agents, False)
         self.agents = [agent for agent in self.agents if not ended[agent]]
         return observations, rewards, ended, truncated, infos
 

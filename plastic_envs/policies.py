@@ -7,25 +7,35 @@ import torch
 from torch import Tensor
 
 from plastic_envs.errors import UsageError, WrongTypeError
+from plastic_envs.finite import check_finite
+from plastic_envs.precision import in_float32
 from plastic_envs.task import Policy, Task, Trace
+from plastic_envs.task_checks import check_trace, living, reset_checked
 
 
+@in_float32
 @torch.no_grad()
 def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator) -> Trace:
     """Let a policy live through the next episodes of a generator: those that `task.reset` draws.
 
     Raises:
-        UsageError: the policy gives something else than actions of the task's shape and a memory.
+        UsageError: the policy gives something else than finite actions of the task's shape and a memory, or the task
+            what is not finite where it counts.
     """
-    state, observation = task.reset(batch_size, generator)
+    state, observation = reset_checked(task, batch_size, generator)
+    alive = torch.ones(batch_size, dtype=torch.bool, device=observation.device)
     memory: Any = None
-    outcomes = []
+    outcomes, observed = [], []
     for _ in range(task.horizon):
         action, memory = _acted(task, policy(observation, memory, state, generator), batch_size)
         step = task.step(state, action)
-        state, observation = step.state, step.observation
+        alive = alive & ~step.terminated
+        state, observation = step.state, living(step.observation, alive)
         outcomes.append(step.outcome)
-    return Trace.of(outcomes)
+        observed.append(observation.abs().amax(-1))
+    trace = Trace.of(outcomes)
+    check_trace(task, trace, torch.stack(observed), torch.zeros(len(observed), batch_size, 1, dtype=torch.float32))
+    return trace
 
 
 def _acted(task: Task, given: Any, batch_size: int) -> tuple[Tensor, Any]:
@@ -36,7 +46,8 @@ def _acted(task: Task, given: Any, batch_size: int) -> tuple[Tensor, Any]:
     if not isinstance(action, Tensor) or action.shape != wanted:
         found = tuple(action.shape) if isinstance(action, Tensor) else type(action).__name__
         raise UsageError(f"a policy must return actions as a tensor {wanted}, not {found}")
-    return given[0], given[1]
+    check_finite("a policy must return finite actions", action, ("episode",))
+    return action, given[1]
 
 
 def policy_scores(task: Task, batch_size: int, generator: torch.Generator) -> Mapping[str, Tensor]:

@@ -211,7 +211,7 @@ def _draw_answers(axes: Axes, task: "SupervisedTask", episode: Episode, actions:
         axes.set_ylim(-0.6, task.output_size - 0.4)
         axes.set_yticks(range(0, task.output_size, 1 + task.output_size // 16))
     else:
-        limit = 1.2 * float(np.abs(targets).max()) or 1.0
+        limit = 1.2 * float(np.abs(targets[counted]).max()) or 1.0
         axes.set_ylim(-limit, limit)
 
 

@@ -19,9 +19,9 @@ def ridge(known: Tensor, values: Tensor, asked: Tensor, penalty: float) -> Tenso
     known, asked = (torch.cat([x, torch.ones_like(x[..., :1])], -1) for x in (known, asked))  # (B, ..., D + 1)
     n, size = known.shape[-2:]
     if n < size:
-        gram = known @ known.mT + penalty * torch.eye(n, device=known.device)
+        gram = known @ known.mT + penalty * torch.eye(n, dtype=known.dtype, device=known.device)
         weights: Tensor = known.mT @ torch.linalg.solve(gram, values)  # (B, D + 1, K)
         return asked @ weights
-    gram = known.mT @ known + penalty * torch.eye(size, device=known.device)
+    gram = known.mT @ known + penalty * torch.eye(size, dtype=known.dtype, device=known.device)
     weights = torch.linalg.solve(gram, known.mT @ values)
     return asked @ weights

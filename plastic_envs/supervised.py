@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plastic_envs.errors import UsageError, WrongTypeError
+from plastic_envs.finite import check_finite, found
 from plastic_envs.schedule import at_time, replace_time
 from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
 from plastic_envs.task_checks import drawn
@@ -60,12 +62,16 @@ class SupervisedTask(Task):
     def checked_sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Draw whole episodes by `sample`.
 
+        Targets that no mask counts are 0 where they are no classes, or not finite.
+
         Raises:
-            UsageError: they have not the form that `Episode` tells, or were drawn from torch's global generator.
+            UsageError: they have not the form that `Episode` tells, hold what is not finite where it counts, or were
+                drawn from torch's global generator.
         """
-        episode: Episode = drawn(f"{type(self).__name__}.sample", self.sample, batch_size, generator)
-        check_episode(self, episode, batch_size)
-        return episode
+        name = f"{type(self).__name__}.sample"
+        episode: Episode = drawn(name, self.sample, batch_size, generator)
+        check_form(self, name, episode, batch_size)
+        return checked_values(self, name, episode)
 
     def reset(self, batch_size: int, generator: torch.Generator) -> tuple[SupervisedState, Tensor]:
         """Draw episodes and show their first observation (B, D)."""
@@ -138,20 +144,22 @@ class SupervisedTask(Task):
 
     def loss(self, outputs: Tensor, episode: Episode) -> Tensor:
         """Mean loss over the steps of `loss_mask`, an episode each: (..., T, B, K) → (..., B)."""
-        return masked_mean(self.step_loss(outputs, episode.targets), episode.loss_mask)
+        mask = episode.loss_mask
+        return masked_mean(self.step_loss(counted(outputs, mask), counted(episode.targets, mask)), mask)
 
     def metric(self, outputs: Tensor, episode: Episode) -> Tensor:
         """Squared error or accuracy over the steps of `metric_mask`, an episode each: (..., T, B, K) → (..., B)."""
-        return masked_mean(self.step_metric(self.action(outputs), episode.targets, episode.inputs), episode.metric_mask)
+        mask = episode.metric_mask
+        action, targets = self.action(counted(outputs, mask)), counted(episode.targets, mask)
+        return masked_mean(self.step_metric(action, targets, episode.inputs), mask)
 
     def zeros(self, episode: Episode) -> Tensor:
         """The reference predictor that always puts out 0: (T, B, K)."""
         return episode.inputs.new_zeros(*episode.inputs.shape[:2], self.output_size)
 
 
-def check_episode(task: SupervisedTask, episode: object, batch_size: int) -> None:
-    """Refuse what is not a batch of this task's episodes: a user's `sample` may return anything."""
-    what = f"{type(task).__name__}.sample"
+def check_form(task: SupervisedTask, what: str, episode: object, batch_size: int) -> None:
+    """Refuse what is not of the form of this task's episodes: a user's `sample` may return anything."""
     if not isinstance(episode, Episode):
         raise WrongTypeError(f"{what} must return a plastic_envs.Episode, not a {type(episode).__name__}")
     steps, discrete = (task.horizon, batch_size), task.action_kind == "discrete"
@@ -167,11 +175,32 @@ def check_episode(task: SupervisedTask, episode: object, batch_size: int) -> Non
             raise WrongTypeError(f"{what}: {name} must be a tensor, not a {type(part).__name__}")
         if part.shape != shape or part.dtype != dtype:
             raise UsageError(f"{what}: {name} must be {dtype} {shape}, not {part.dtype} {tuple(part.shape)}")
-        if dtype == torch.bool and not part.any(0).all():
+
+
+def checked_values(task: SupervisedTask, what: str, episode: Episode) -> Episode:
+    """The episodes, with 0 for those targets that no mask counts and that sums could not leave out.
+
+    Raises:
+        UsageError: a mask counts no step of an episode, or what counts is not finite, or no class.
+    """
+    for name in ("loss_mask", "metric_mask"):
+        if not getattr(episode, name).any(0).all():
             raise UsageError(f"{what}: {name} must be true for at least one step of every episode")
-    classes = episode.targets
-    if discrete and not ((classes >= 0) & (classes < task.output_size)).all():
-        raise UsageError(f"{what}: targets must be classes from 0 to {task.output_size - 1}")
+    check_finite(f"{what}: inputs must be finite", episode.inputs, ("step", "episode"))
+    targets = episode.targets
+    if task.action_kind == "discrete":
+        allowed = (targets >= 0) & (targets < task.output_size)
+        usual, must = allowed, f"classes from 0 to {task.output_size - 1}"
+    else:
+        allowed, usual, must = targets.isfinite(), targets.square().isfinite(), "finite"
+    if usual.all():
+        return episode
+    counts = episode.loss_mask | episode.metric_mask
+    counts = counts if targets.dim() == 2 else counts.unsqueeze(-1)  # (T, B) or (T, B, 1)
+    if (wrong := counts & ~allowed).any():
+        where = "at the steps of loss_mask and metric_mask"
+        raise UsageError(f"{what}: targets must be {must} {where}, not {found(targets, wrong, ('step', 'episode'))}")
+    return replace(episode, targets=targets.where(usual | counts, 0))
 
 
 def mean_square(error: Tensor) -> Tensor:
@@ -181,8 +210,16 @@ def mean_square(error: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the steps in `mask` (T, B) of `values` (..., T, B): (..., B)."""
-    return (values * mask).sum(-2) / mask.sum(-2)
+    """Mean over the steps in `mask` (T, B) of `values` (..., T, B), whatever the others are: (..., B)."""
+    return values.where(mask, 0.0).sum(-2) / mask.sum(-2)
+
+
+def counted(values: Tensor, mask: Tensor) -> Tensor:
+    """Outputs (..., T, B, K), targets alike or classes (T, B), with 0 at the steps that the mask (T, B) leaves out.
+
+    Before anything is computed: a loss of NaN that is left out afterwards still has a gradient of NaN.
+    """
+    return values.where(mask if values.dim() == 2 else mask.unsqueeze(-1), 0)
 
 
 def during(steps: Tensor, batch_size: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from plastic_envs.checks import plain
 from plastic_envs.errors import UsageError
+from plastic_envs.precision import methods_in_float32
 
 FARTHEST_NORMAL = 8.0
 """More standard deviations than a float32 normal from torch can lie from its mean."""
@@ -98,8 +99,9 @@ class Episode:
     """A batch of whole open-loop episodes: T steps, B episodes, D inputs, K outputs.
 
     Attributes:
-        inputs: (T, B, D) float32, what the agent is shown.
-        targets: (T, B, K) float32, or (T, B) int64 classes if actions are discrete.
+        inputs: (T, B, D) float32, what the agent is shown: finite at every step.
+        targets: (T, B, K) float32, or (T, B) int64 classes if actions are discrete. At steps that neither mask counts they
+            may be anything, NaN and classes like -100 too.
         loss_mask: (T, B) bool, the steps that backpropagation minimises the loss on: at least one of each episode.
         metric_mask: (T, B) bool, the steps that tables report: at least one of each episode.
         hidden: (T, B, ...) each, what the agent is not shown, for oracles and pictures.
@@ -139,6 +141,9 @@ class Task(ABC):
 
     Subclasses set the attributes below in `__init__` and are frozen after it. Loss, reward and metric are three
     things: backpropagation minimises the loss, the environment pays the reward, tables report the metric.
+
+    Numbers are float32 whatever torch's default dtype is: `__init__`, `sample`, `reset` and `step` are called with
+    float32 as the default.
     """
 
     horizon: int
@@ -160,6 +165,10 @@ class Task(ABC):
     policies: Mapping[str, Policy] = MappingProxyType({})
     """Ways to act in a closed loop, scored beside every result; "oracle" names what no agent is expected to beat."""
     has_targets: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        methods_in_float32(cls, "__init__", "__post_init__", "sample", "reset", "step")
 
     @property
     def observation_size(self) -> int:
@@ -229,7 +238,8 @@ class Task(ABC):
     def step(self, state: Any, action: Tensor) -> Step:
         """Advance every episode by one step; `action` is (..., B, K) for a box, (..., B) integers if discrete.
 
-        It may be called while some episodes have ended: what it gives for those means nothing.
+        It may be called while some episodes have ended: what it gives for those means nothing, NaN included. Elsewhere
+        observations and rewards are finite, and the metric where it counts.
         """
 
     def uniform(self, observation: Tensor, memory: Any, state: Any, generator: torch.Generator) -> tuple[Tensor, None]:
@@ -238,17 +248,28 @@ class Task(ABC):
         if self.action_kind == "discrete":
             drawn = torch.randint(self.output_size, (batch_size,), generator=generator, device=device)
         else:
-            unit = torch.rand(batch_size, self.output_size, generator=generator, device=device)
+            unit = torch.rand(batch_size, self.output_size, generator=generator, dtype=torch.float32, device=device)
             drawn = self.action_bound * (2 * unit - 1)
         return drawn.expand(*lead, *drawn.shape), None
 
     def score(self, trace: Trace) -> Tensor:
         """The metric of whole closed-loop episodes, (..., B): the total of a reward, the mean of anything else.
 
-        Only steps of the metric's mask count; every episode must have one, if it is a mean.
+        Only steps of the metric's mask count.
+
+        Raises:
+            UsageError: it is a mean, and none of an episode's steps counts.
         """
-        total = trace.metric.sum(-2)
-        return total if self.metric_kind == "reward" else total / trace.metric_mask.sum(-2)
+        total, number = trace.metric.where(trace.metric_mask, 0.0).sum(-2), trace.metric_mask.sum(-2)
+        if self.metric_kind == "reward":
+            return total
+        if not number.all():
+            *_, episode = (number == 0).nonzero()[0].tolist()
+            raise UsageError(
+                f"{type(self).__name__}: the metric is a mean over the steps of its mask, and counts none of "
+                f"episode {episode}"
+            )
+        return total / number
 
     def draw(self, figure: Any, state: Any, index: int, actions: Sequence[Tensor]) -> None:
         """Draw one of the episodes of a state on an empty matplotlib figure, given the actions taken in it so far.

@@ -9,7 +9,8 @@ from torch import Tensor
 from plastic_envs.checks import check_choice
 from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.external import ExternalTask
-from plastic_envs.task import Metric, Step, Task
+from plastic_envs.finite import check_finite
+from plastic_envs.task import Metric, Step, Task, Trace
 
 
 def check_task(task: object) -> Task:
@@ -36,8 +37,8 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     """A task's state and first observation (B, D), or (P, B, D) where individuals begin apart.
 
     Raises:
-        UsageError: `Task.reset` gives something else, or draws from torch's global generator. Environments of Gymnasium
-            may do that: they are given seeds, by which they may seed it.
+        UsageError: `Task.reset` gives something else, or what is not finite, or draws from torch's global generator.
+            Environments of Gymnasium may do that: they are given seeds, by which they may seed it.
     """
     name = f"{type(task).__name__}.reset"
     outside = isinstance(task, ExternalTask)
@@ -48,7 +49,61 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     found = tuple(given[1].shape) if isinstance(given[1], Tensor) else type(given[1]).__name__
     if found[-2:] != wanted:
         raise UsageError(f"{name} must give the observation as a tensor {wanted}, not {found}")
+    check_finite(f"{name} must give finite observations", given[1], ("individual", "episode")[3 - given[1].dim() :])
     return given
+
+
+def living(values: Tensor, alive: Tensor) -> Tensor:
+    """Values (..., B, D) with 0 for episodes that have ended: what a task gives for these means nothing."""
+    return values.where(alive.unsqueeze(-1), 0.0)
+
+
+def check_trace(task: Task, trace: Trace, observed: Tensor, outputs: Tensor) -> None:
+    """Refuse what a closed-loop task gave that is not finite where it counts, as long as no agent has diverged.
+
+    Not of environments of Gymnasium, which pay NaN for an episode that cannot go on.
+
+    Args:
+        task: The task.
+        trace: What the steps came to (..., T, B).
+        observed: The number of each observation, after each step, that lies farthest from 0 (..., T, B).
+        outputs: What agents answered (..., T, B, K). From the step on in which the square of one is not finite, all
+            that follows may be its doing.
+
+    Raises:
+        UsageError: an observation, a reward or a metric is not finite.
+    """
+    parts = {"observations": observed, "rewards": trace.reward, "metrics where metric_mask is set": trace.metric}
+    if isinstance(task, ExternalTask) or all(part.sum().isfinite() for part in parts.values()):
+        return
+    sound = outputs.detach().square().movedim(-3, 0).flatten(1).isfinite().all(1)  # (T,)
+    counts = sound.cumprod(0).bool().unsqueeze(-1)
+    for what, part in parts.items():
+        dims = ("individual", "step", "episode")[-part.dim() :]
+        check_finite(f"{type(task).__name__}.step must give finite {what}", part, dims, counts.expand_as(part))
+
+
+def check_outcome(task: Task, step: Step, action: Tensor, rows: Tensor) -> None:
+    """Refuse a step of an environment that is not finite where it counts; not of one of Gymnasium, see `check_trace`.
+
+    Args:
+        task: The task.
+        step: Of a batch (B,).
+        action: (B,) or (B, K). Where the square of one is not finite, what comes of it is its doing.
+        rows: Which episodes had not ended before (B,), bool.
+
+    Raises:
+        UsageError: an observation, a reward or a metric is not finite.
+    """
+    if isinstance(task, ExternalTask):
+        return
+    sound = rows & action.view(len(rows), -1).float().square().isfinite().all(1)
+    for what, part, counts in (
+        ("observations", step.observation, sound & ~step.terminated),
+        ("rewards", step.reward, sound),
+        ("metrics where metric_mask is set", step.metric, sound & step.metric_mask),
+    ):
+        check_finite(f"{type(task).__name__}.step must give finite {what}", part, ("episode",), counts)
 
 
 def drawn(name: str, draw: Callable[[int, torch.Generator], Any], batch_size: int, generator: torch.Generator) -> Any:

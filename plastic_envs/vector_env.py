@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from plastic_envs.checks import check_choice, check_int
 from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions, with_render_modes
 from plastic_envs.errors import UsageError, WrongTypeError
+from plastic_envs.finite import all_finite
 from plastic_envs.task import Task
+from plastic_envs.task_checks import check_outcome, reset_checked
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -123,7 +125,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
     def _begin(self, mask: Bools) -> Floats:
         """Replace the episodes of `mask` by new ones; their first observations (k, D)."""
         count = int(mask.sum())
-        fresh, observation = self.task.reset(count, self._generator)
+        fresh, observation = reset_checked(self.task, count, self._generator)
         self._state = fresh if count == self.num_envs else self.task.replace(self._state, torch.from_numpy(mask), fresh)
         self._done = self._done & ~mask
         self._any_done = bool(self._done.any())
@@ -151,6 +153,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
             self._renderer.record(self._state, tensor, (~self._done).nonzero()[0])
         observation, reward, metric = step.observation.numpy(), step.reward.numpy().copy(), step.metric.numpy()
         terminated, scored = step.terminated.numpy().copy(), step.metric_mask.numpy().copy()
+        if terminated.any():
+            observation = np.where(terminated[:, None], np.float32(0), observation)
+        if not all_finite(observation, reward, metric):
+            check_outcome(self.task, step, tensor, torch.from_numpy(~self._done))
         truncated = self._count_step()
         if due is not None:
             for array in (reward, terminated, truncated, scored):

@@ -48,6 +48,7 @@ def claim(
     import torch
 
     from evolution.claims import CLAIMS
+    from plastic_envs.precision import in_float32
 
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other: say one of them")
@@ -62,7 +63,7 @@ def claim(
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the same figures on any number of cores
         try:
-            finding = run(settings)
+            finding = in_float32(run)(settings)
             if not isinstance(finding, Finding):
                 raise WrongTypeError(f"claim {number!r} gave a {type(finding).__name__}, not an evolution.Finding")
             write(folder, number, settings, finding)

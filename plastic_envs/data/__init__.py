@@ -6,6 +6,7 @@ from typing import Any
 from plastic_envs.data.folder import load as load_folder
 from plastic_envs.data.labelled import SPLITS, LabelledData, Split
 from plastic_envs.errors import UnknownNameError, UnknownOptionError, WrongTypeError
+from plastic_envs.precision import in_float32
 from plastic_envs.registry import Registry, Row, construct
 
 __all__ = ["DATA", "SPLITS", "LabelledData", "Split", "load_data"]
@@ -60,6 +61,7 @@ DATA = Registry(
 )
 
 
+@in_float32
 def load_data(source: Any, **options: Any) -> LabelledData:
     """Labelled examples from a source.
 

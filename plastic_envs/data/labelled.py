@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from plastic_envs.errors import UsageError, WrongTypeError
+from plastic_envs.precision import in_float32
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -46,6 +47,7 @@ class LabelledData:
     splits: Mapping[Split, Collection[int]] = field(default_factory=dict)
     half_turned: Collection[int] = ()
 
+    @in_float32
     def __post_init__(self) -> None:
         features = _numbers("features", self.features)
         image_shape = tuple(features.shape[1:]) if features.dim() in (3, 4) else None
@@ -69,6 +71,7 @@ class LabelledData:
             object.__setattr__(self, name, value)
 
     @classmethod
+    @in_float32
     def of_parts(cls, features: Any, labels: Any, test_features: Any, test_labels: Any) -> Self:
         """Data whose training and test part are given apart."""
         given = {"features": features, "test features": test_features, "labels": labels, "test labels": test_labels}

@@ -70,7 +70,11 @@ def _labelled(label: Callable[[Tensor], Tensor], inputs: Inputs, generator: torc
     """Draw the points and label them, in double precision: on other machines the same."""
     check_choice("inputs", inputs, ("normal", "uniform"))
     shape = (N_TRAIN + N_TEST, N_INPUTS)
-    points = torch.randn(shape, generator=generator) if inputs == "normal" else _uniform(shape, 1.0, generator).float()
+    points = (
+        torch.randn(shape, generator=generator, dtype=torch.float32)
+        if inputs == "normal"
+        else _uniform(shape, 1.0, generator).float()
+    )
     labels = label(points.double())
     return LabelledData(points, labels, test=torch.arange(len(points)) >= N_TRAIN)
 
@@ -91,4 +95,4 @@ def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -
 def _sparse(shape: tuple[int, int], p_edge: float, generator: torch.Generator) -> Tensor:
     """Weights from U(-1/2, 1/2) on edges, 0 elsewhere."""
     weights = _uniform(shape, 0.5, generator)
-    return weights * (torch.rand(shape, generator=generator) < p_edge)
+    return weights * (torch.rand(shape, generator=generator, dtype=torch.float32) < p_edge)

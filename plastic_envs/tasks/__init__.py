@@ -6,6 +6,7 @@ from typing import Any
 from plastic_envs.checks import choose, nearest, plain, shown
 from plastic_envs.errors import UnknownNameError, UnknownOptionError, WrongTypeError
 from plastic_envs.external import PREFIX, ExternalTask, environment_named
+from plastic_envs.precision import in_float32
 from plastic_envs.registry import Registry, Row, construct, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.worlds import WORLDS
@@ -62,6 +63,7 @@ TASKS = Registry(
 )
 
 
+@in_float32
 def make_task(spec: str, **options: Any) -> Task:
     """Make a task by name.
 

@@ -266,7 +266,8 @@ class Foraging(WorldTask):
         aims = neighbours[state.position]  # (..., W, N, 5)
         cost = way.flatten(-2).gather(-1, aims.flatten(-2)).view(aims.shape).float()
         cost[..., 0] = FAR  # where it stays it comes no nearer
-        cost += 0.5 * torch.rand(cost.shape[-3:], generator=generator, device=cost.device)  # for a population once
+        # for a population once
+        cost += 0.5 * torch.rand(cost.shape[-3:], generator=generator, dtype=cost.dtype, device=cost.device)
         return self.together(cost.argmin(-1))
 
     def draw(self, figure: Any, state: ForagingState, index: int, actions: Sequence[Tensor]) -> None:
