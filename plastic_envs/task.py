@@ -100,8 +100,8 @@ class Episode:
 
     Attributes:
         inputs: (T, B, D) float32, what the agent is shown: finite at every step.
-        targets: (T, B, K) float32, or (T, B) int64 classes if actions are discrete. At steps that neither mask counts they
-            may be anything, NaN and classes like -100 too.
+        targets: (T, B, K) float32, or (T, B) int64 classes if actions are discrete. At steps that neither mask
+            counts they may be anything, NaN and classes like -100 too.
         loss_mask: (T, B) bool, the steps that backpropagation minimises the loss on: at least one of each episode.
         metric_mask: (T, B) bool, the steps that tables report: at least one of each episode.
         hidden: (T, B, ...) each, what the agent is not shown, for oracles and pictures.

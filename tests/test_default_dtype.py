@@ -281,7 +281,8 @@ def test_gymnasium_environments_as_tasks(dtype):
         env = gym.make("plastic_envs/CueReward-v0")
         return [lived.loss, lived.trace, lived.outputs, env.reset(seed=1)[0]]
 
-    is_same_by_default_of(dtype, told)
+    # rewards that are not the package's own keep their digits
+    is_same_by_default_of(dtype, told, allowed=("torch.float32", "torch.float64", "float32"))
 
 
 def test_agents_in_double_precision_stay_so_under_any_default():
