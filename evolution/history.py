@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from evolution.csv_log import CsvLog, read_lines
+from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError
 
 
@@ -63,11 +64,17 @@ def last_score(rows: Sequence[HistoryRow]) -> HistoryRow:
     return next((row for row in reversed(rows) if math.isfinite(row.metric)), rows[-1])
 
 
+def _count(name: str, text: str) -> int:
+    """A number of episodes or steps as it stands in a file, no more than a float can tell apart."""
+    return check_int(name, int(text), low=0, high=2**53)
+
+
 def _parse(path: Path, text: str) -> list[HistoryRow]:
     try:
         header, *rows = csv.reader(io.StringIO(text))
         if tuple(header) != COLUMNS:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
-        return [HistoryRow(int(row[0]), int(row[1]), *map(float, row[2:])) for row in rows]
+        counts = [(_count(COLUMNS[0], row[0]), _count(COLUMNS[1], row[1])) for row in rows]
+        return [HistoryRow(*count, *map(float, row[2:])) for count, row in zip(counts, rows, strict=True)]
     except (ValueError, TypeError, IndexError, csv.Error) as error:
         raise UsageError(f"{path} is damaged: {error}") from error

@@ -13,6 +13,8 @@ from evolution.plots import STYLES, colour, figure, title
 from evolution.statistics import mean_interval
 from evolution.steps import read_steps
 from evolution.summary import Cell, Summary
+from plastic_envs.errors import UsageError
+from plastic_envs.registry import own_code
 
 LAST = 0.1
 """The part of the generations, at the end, that reward by age is the mean of."""
@@ -20,11 +22,26 @@ LAST = 0.1
 Steps = Mapping[str, NDArray[np.float64]]
 
 
+GENERATION = ("fitness_median", "fitness_q1", "fitness_q3", "diversity")
+"""Columns of searches that have generations."""
+
+
 def steps_of(cell: Cell) -> list[Steps]:
-    """What the steps of each finished run told, where they were generations of a population."""
-    found = [run.folder / "steps.csv" for run in cell.finished]
-    told = [{name: np.array(values) for name, values in read_steps(path).items()} for path in found if path.is_file()]
-    return [steps for steps in told if "fitness_median" in steps]
+    """What the steps of each finished run told, where they were generations of a population.
+
+    Raises:
+        UsageError: a column is missing, other than of a searcher of one's own, which tells what it likes.
+    """
+    found: list[Steps] = []
+    for run in cell.finished:
+        path = run.folder / "steps.csv"
+        told = read_steps(path) if path.is_file() else {}
+        missing = [name for name in ("episodes", *GENERATION) if name not in told]
+        if missing and set(GENERATION) & told.keys() and not own_code(run.settings.searcher):
+            raise UsageError(f"{path} is damaged: it has no column {missing[0]!r}")
+        if not missing:
+            found.append({name: np.array(values) for name, values in told.items()})
+    return found
 
 
 def generations(summary: Summary, path: Path) -> None:

@@ -20,6 +20,10 @@ NEAR = 0.72
 by 0.62."""
 MOST_NAMES = 12
 """Of those to choose from that a refusal lists."""
+MOST_DIGITS = 400
+"""Of a whole number that is read from a text: Python reads no more than some thousands."""
+LARGEST = 2**63 - 1
+"""Of integers: what a tensor holds."""
 MOST_SHOWN = 80
 """Characters of a wrong value that a refusal repeats."""
 
@@ -39,6 +43,8 @@ def whole_number(text: str) -> int | None:
     if match is None:
         return None
     number, exponent = match.groups()
+    if len(number) > MOST_DIGITS:
+        return None
     if exponent is None:
         return int(number)
     power = int(exponent)
@@ -53,6 +59,8 @@ def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
         raise WrongTypeError(f"{name} must be {allowed}, not {shown(value)}")
     if value < low or (high is not None and value > high):
         raise UsageError(f"{name} must be {allowed}, not {shown(value)}")
+    if value > LARGEST:
+        raise UsageError(f"{name} must be {allowed}, and of no more than 64 bits, not {shown(value)}")
     return value
 
 

@@ -85,6 +85,9 @@ def test_long_digits_are_read_at_once_and_shown_short():
     assert whole_number("1" * 4000 + "x") is None
     assert len(shown("x" * 1000)) == 80
     assert shown(10**5000) == "a int of thousands of digits"
+    with pytest.raises(UsageError, match=r"^n must be .* 1, and of no more than 64 bits, not 1000.*…$"):
+        check_int("n", 10**400, 1)
+    assert check_int("n", 2**63 - 1, 1) == 2**63 - 1
     with pytest.raises(UsageError, match=r"rate must be a finite number of at least 0, not 1000.*…$"):
         check_float("rate", 10**400, 0)
 

@@ -81,6 +81,9 @@ def test_claims_are_listed(words, capsys):
     ("words", "sentence"),
     [
         ("99", "unknown claim '99': choose from"),
+        ("os:system", "is no function from evolution.ClaimSettings to evolution.Finding"),
+        ("os.path:basename", "is no function from evolution.ClaimSettings to evolution.Finding"),
+        ("evolution.tables:format_number", "is no function from evolution.ClaimSettings to evolution.Finding"),
         ("plastic_envs:Task", "is no function from evolution.ClaimSettings to evolution.Finding"),
         ("nowhere:claim", "no module 'nowhere'"),
         ("tests.test_claims:nothing", "gave a NoneType, not an evolution.Finding"),

@@ -2,15 +2,18 @@
 
 import contextlib
 import csv
+import inspect
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from evolution.claims.finding import ClaimSettings, Finding
 from evolution.claims.trainings import KeptCurves
 from evolution.locking import folder_lock
+from plastic_envs.checks import shown
 from plastic_envs.errors import MissingExtraError, OccupiedFolderError, UsageError, WrongTypeError
 from plastic_envs.writing import make_folder, remove, write_atomically
 
@@ -55,8 +58,8 @@ def claim(
     folder = default_folder(number) if out is None else Path(out)
     settings = ClaimSettings(full, seed, jobs, folder / PARTS)
     run = CLAIMS.load(number)
-    if isinstance(run, type) or not callable(run):
-        raise WrongTypeError(f"claim {number!r} is no function from evolution.ClaimSettings to evolution.Finding")
+    if not _takes_settings(run):
+        raise WrongTypeError(f"claim {shown(number)} is no function from evolution.ClaimSettings to evolution.Finding")
     _check_matplotlib()
     with folder_lock(folder):
         _prepare(folder, {"number": number, "full": full, "seed": seed}, resume=resume, overwrite=overwrite)
@@ -71,6 +74,15 @@ def claim(
             torch.set_num_threads(threads)
             _drop_empty_parts(folder)
     return finding
+
+
+def _takes_settings(run: object) -> bool:
+    """Whether it is a function of one argument, which is not called to find out: the name may be that of anything."""
+    if not inspect.isfunction(run) or run.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+        return False
+    kinds = inspect.Parameter
+    needed = [each for each in inspect.signature(run).parameters.values() if each.default is kinds.empty]
+    return len(needed) == 1 and needed[0].kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
 
 
 def default_folder(number: str) -> Path:
