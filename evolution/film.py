@@ -12,10 +12,12 @@ from PIL import Image  # which matplotlib needs
 from torch import Tensor
 
 from agents import Agent
+from agents.species import Species
 from evolution.seeding import make_generator
 from plastic_envs.policies import play
 from plastic_envs.rendering import SIZE
 from plastic_envs.task import Task
+from plastic_envs.world_task import WorldTask
 from plastic_envs.writing import make_folder, write_atomically
 
 FRAMES = 100
@@ -46,7 +48,11 @@ def film(agent: Agent, task: Task, path: Path) -> None:
     images = []
     for step in range(0, len(states), -(-len(states) // FRAMES)):
         figure.clear()
-        task.draw(figure, states[step], 0, [action[0] for action in actions[:step]])
+        taken = [action[0] for action in actions[:step]]
+        if isinstance(agent, Species) and isinstance(task, WorldTask):
+            task.draw_species(figure, states[step], 0, taken, len(agent.members))
+        else:
+            task.draw(figure, states[step], 0, taken)
         canvas.draw()  # type: ignore[no-untyped-call]
         picture = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
         images.append(Image.fromarray(picture).quantize(64))

@@ -1,7 +1,7 @@
 """Figures of a comparison: one colour per rule, one line style per searcher, every seed in sight."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import ArrayLike
 
+from evolution.plots_references import REFERENCE, name_beyond, reference_lines, scale
 from evolution.statistics import mean_interval
 from evolution.summary import Cell, Summary
 from plastic_envs.writing import make_folder, write_atomically
 
 # Okabe and Ito's palette, told apart by colour-blind readers; grey for what has no plasticity.
-_FIXED = {"hebbian": "#0072B2", "gradient": "#D55E00", "none": "#555555", "none-wide": "#9A9A9A"}
-_OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6A3D9A")
+_OWN = {
+    "hebbian": "#0072B2", "gradient": "#D55E00", "none": "#555555", "none-wide": "#9A9A9A",
+    "decaying-hebb": "#009E73", "oja": "#CC79A7", "additive-hebb": "#E69F00", "abcd": "#56B4E9",
+    "firing-output": "#009E73", "firing-network": "#CC79A7", "firing-table": "#E69F00",
+    "pool": "#009E73", "pseudo-gradient": "#CC79A7",
+}  # fmt: skip
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6A3D9A", "#000000")
 STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
-_MARKERS = ("o", "D", "s", "^", "v", "P", "X")
-_REFERENCE = "#7A7A7A"
+MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 DPI = 150
 """Of the PNG files."""
 
@@ -49,7 +55,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure in the package's style, drawn without a display and saved to `path` (PNG)."""
+    """A figure in the package's style, drawn without a display and saved to `path` (PNG), and as SVG beside it."""
     with mpl.rc_context(_STYLE):
         canvas = Figure(figsize=(width, height), layout="constrained")
         yield canvas
@@ -57,9 +63,33 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def colour(rule: str, rules: Sequence[str]) -> str:
-    """The rule's colour: fixed for the built-in ones, by order for the others."""
-    others = [name for name in rules if name not in _FIXED]
-    return _FIXED[rule] if rule in _FIXED else _OTHERS[others.index(rule) % len(_OTHERS)]
+    """The rule's colour: its own in every figure, unless another option of the same rule has it already."""
+    taken: dict[str, str] = {}
+    for name in rules:
+        own = _OWN.get(name.partition(",")[0])
+        free = [shade for shade in PALETTE if shade not in taken.values()] or [PALETTE[len(taken) % len(PALETTE)]]
+        taken[name] = own if own is not None and own not in taken.values() else free[0]
+    return taken[rule]
+
+
+def look(summary: Summary, cell: Cell, n_points: int) -> dict[str, Any]:
+    """How a cell's curve of so many points is drawn, so that it shows where others coincide with it.
+
+    The rule decides the colour and the searcher the style; each is thinner than those below it, and its marks lie
+    elsewhere.
+    """
+    place, n_cells = summary.cells.index(cell), len(summary.cells)
+    number, gap = summary.searchers.index(cell.searcher), max(1, n_points // 4)
+    marked = len(summary.searchers) > 1 or n_points < 2
+    return {
+        "color": colour(cell.rule, summary.rules),
+        "ls": STYLES[number % len(STYLES)],
+        "lw": 2 if n_cells == 1 else 3.6 - 2.2 * place / (n_cells - 1),
+        "marker": MARKERS[number % len(MARKERS)] if marked else None,
+        "ms": 6,
+        "mec": "white",
+        "markevery": (place * gap // n_cells, gap),
+    }
 
 
 def learning_curves(summary: Summary, path: Path) -> None:
@@ -70,14 +100,15 @@ def learning_curves(summary: Summary, path: Path) -> None:
             for cell in summary.cells:
                 _curve(axes, summary, cell, key)
             axes.set_xlabel(label)
-            axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
-            axes.xaxis.set_major_locator(MaxNLocator(6))
+            axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=key == "episodes"))
             axes.set_xlim(left=0)
         left.set_ylabel(_axis_label(summary))
-        _scale(left, summary)
-        _reference_lines([left, right], summary)
+        scale(left, summary)
+        reference_lines([left, right], summary)
         title(left, "Learning curves", summary)
-        canvas.legend(handles=_legend(summary), loc="outside lower center", ncols=6, handlelength=2.6)
+        drawn = [cell for cell in summary.cells if any(run.history for run in cell.runs)]
+        canvas.legend(handles=_legend(summary, drawn), loc="outside lower center", ncols=6, handlelength=2.6)
 
 
 def final_scores(summary: Summary, path: Path) -> None:
@@ -91,112 +122,89 @@ def final_scores(summary: Summary, path: Path) -> None:
             cell = summary.find(rule, searcher)
             if cell is None or cell.interval is None:
                 status = cell.runs[0].status if cell else "not run"
-                axes.text(place, 0.5, status, rotation=90, ha="center", va="center", color=_REFERENCE,
+                axes.text(place, 0.5, status, rotation=90, ha="center", va="center", color=REFERENCE,
                           transform=axes.get_xaxis_transform())  # fmt: skip
                 continue
             shade = colour(rule, summary.rules)
             spread = np.linspace(-0.16, 0.0, len(cell.scores)) if len(cell.scores) > 1 else np.zeros(1)
             axes.plot(place + spread, cell.scores, "o", color=shade, alpha=0.45, ms=5.5, mec="none", zorder=3)
+            if (ends := cell.evaluation_interval) is not None:
+                axes.vlines(place, *ends, color=shade, lw=1.2, alpha=0.6, zorder=2)
             axes.errorbar(
-                place + (0.2 if len(cell.scores) > 1 else 0), cell.interval.mean, cell.interval.half_width,
-                fmt=_MARKERS[summary.searchers.index(searcher) % len(_MARKERS)],
+                place + (0.2 if len(cell.scores) > 1 else 0), cell.interval.mean, cell.interval.error,
+                fmt=MARKERS[summary.searchers.index(searcher) % len(MARKERS)],
                 color=shade, ms=7, capsize=4, lw=1.8, zorder=4,
             )  # fmt: skip
         axes.set_xticks(range(len(shown)), ["\n".join(lines) for lines in names], fontsize=9)
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel(_axis_label(summary))
-        _scale(axes, summary)
-        _name_beyond(axes, [summary.find(rule, searcher) for rule, searcher in shown])
-        _reference_lines([axes], summary)
+        scale(axes, summary)
+        name_beyond(axes, [summary.find(rule, searcher) for rule, searcher in shown])
+        reference_lines([axes], summary)
         title(axes, "Final scores, every seed", summary)
 
 
 def save(canvas: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
-    data = io.BytesIO()
-    # no version inside: the same figure, the same file
-    canvas.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
+    """Write a figure as PNG, and as SVG beside it; no time or version inside: the same figure, the same files."""
     make_folder(path.parent)
-    write_atomically(path, data.getvalue())
+    told: dict[str, dict[str, str | None]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+    with mpl.rc_context({"svg.hashsalt": path.stem}):
+        for form, metadata in told.items():
+            data = io.BytesIO()
+            canvas.savefig(data, format=form, dpi=DPI, metadata=metadata)
+            write_atomically(path.with_suffix(f".{form}"), data.getvalue())
 
 
 def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:
     runs = [run for run in cell.runs if run.history]
     if not runs:
         return
-    shade = colour(cell.rule, summary.rules)
-    style = STYLES[summary.searchers.index(cell.searcher) % len(STYLES)]
     xs = [[float(getattr(row, key)) for row in run.history] for run in runs]
     ys = [[row.metric for row in run.history] for run in runs]
+    length = min(map(len, xs))  # a run that stopped early shortens the mean, not the faint lines
+    how = look(summary, cell, int(np.isfinite(np.mean([y[:length] for y in ys], axis=0)).sum()))
     if len(runs) > 1:
         for x, y in zip(xs, ys, strict=True):
-            axes.plot(x, y, color=shade, ls=style, lw=0.8, alpha=0.25)
-    length = min(map(len, xs))  # a run that stopped early shortens the mean, not the faint lines
+            axes.plot(x, y, color=how["color"], ls=how["ls"], lw=0.8, alpha=0.25)
     x = np.mean([x[:length] for x in xs], axis=0)
-    intervals = [mean_interval([y[index] for y in ys]) for index in range(length)]
-    mean = np.array([interval.mean for interval in intervals])
-    half = np.array([interval.half_width or 0.0 for interval in intervals])
-    axes.plot(x, mean, color=shade, ls=style, lw=2)
-    if len(runs) > 1:
-        axes.fill_between(x, mean - half, mean + half, color=shade, alpha=0.13, lw=0)
+    band(axes, x, [y[:length] for y in ys], how, 0.4 / max(3, len(summary.cells)))
 
 
-def _reference_lines(panels: Sequence[Axes], summary: Summary) -> None:
-    """Dashed lines for the reference predictors, named at the right edge; labels are kept from overlapping."""
-    named: dict[float, list[str]] = {}
-    for name, value in summary.references.items():
-        same = next((known for known in named if np.isclose(known, value, rtol=0.02, atol=1e-6)), value)
-        named.setdefault(same, []).append(name)
-    for axes in panels:
-        for value in named:
-            axes.axhline(value, color=_REFERENCE, lw=1, ls=(0, (6, 3)), alpha=0.8, zorder=1)
-    last = panels[-1]
-    low, high = last.get_ylim()
-    below = -np.inf
-    for value in sorted(value for value in named if low <= value <= high):
-        place = max((value - low) / (high - low), below + 0.055)
-        below = place
-        last.text(
-            1.015, place, ", ".join(named[value]), transform=last.transAxes, va="center", fontsize=8.5, color="#555555"
-        )
-
-
-def _scale(axes: Axes, summary: Summary) -> None:
-    """Limits: accuracies from 0 to 1, rewards as they come, errors from 0 so that references and medians are in.
-
-    One seed that went astray would otherwise press all others onto the axis; `final_scores` names what lies beyond.
-    """
-    values = [value for value in summary.references.values() if np.isfinite(value)]
-    values += [float(np.median(cell.scores)) for cell in summary.cells if cell.scores]
-    if summary.metric == "accuracy":
-        axes.set_ylim(0, 1.03)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
-    elif summary.metric == "squared error" and values:
-        axes.set_ylim(0, 1.25 * max(values))
-
-
-def _name_beyond(axes: Axes, cells: Sequence[Cell | None]) -> None:
-    """Write the scores that lie above the axis at its top."""
-    top = axes.get_ylim()[1]
-    for place, cell in enumerate(cells):
-        beyond = [score for score in cell.scores if score > top] if cell else []
-        if beyond:
-            text = "↑ " + ", ".join(f"{score:.3g}" for score in beyond)
-            axes.text(place, top, text, ha="center", va="top", fontsize=8.5, color="#555555")
+def band(
+    axes: Axes,
+    x: ArrayLike,
+    curves: Sequence[ArrayLike],
+    how: Mapping[str, Any],
+    alpha: float,
+    label: str | None = None,
+) -> None:
+    """The mean of some curves, and in pale the interval of the mean at each point where there is one."""
+    intervals = [mean_interval(values.tolist()) for values in np.asarray(curves, np.float64).T]
+    mean, half = (np.array([getattr(interval, name) for interval in intervals]) for name in ("mean", "error"))
+    axes.plot(x, mean, label=label, **how)
+    axes.fill_between(x, mean - half, mean + half, color=how["color"], alpha=alpha, lw=0)
 
 
 def _axis_label(summary: Summary) -> str:
     return f"{summary.metric} ({'higher' if summary.higher_is_better else 'lower'} is better)"
 
 
-def _legend(summary: Summary) -> list[Line2D]:
-    """Colours for rules, line styles for searchers: one entry each rather than one a pair."""
-    rules = [Line2D([], [], color=colour(rule, summary.rules), lw=3, label=rule) for rule in summary.rules]
-    searchers = [
-        Line2D([], [], color="#333333", ls=STYLES[index % len(STYLES)], lw=2, label=searcher)
-        for index, searcher in enumerate(summary.searchers)
+def _legend(summary: Summary, cells: Sequence[Cell]) -> list[Line2D]:
+    """Colours for rules, line styles for searchers: one entry each rather than one a pair, of what is drawn."""
+    drawn = {name for cell in cells for name in (cell.rule, cell.searcher)}
+    rules = [
+        Line2D([], [], color=colour(rule, summary.rules), lw=3, label=rule) for rule in summary.rules if rule in drawn
     ]
+    marked = len(summary.searchers) > 1
+    searchers = [
+        Line2D(
+            [], [], color="#333333", ls=STYLES[number % len(STYLES)], lw=2, label=searcher,
+            marker=MARKERS[number % len(MARKERS)] if marked else None, ms=6, mec="white",
+        )
+        for number, searcher in enumerate(summary.searchers)
+        if searcher in drawn
+    ]  # fmt: skip
     return rules + searchers
 
 
@@ -206,5 +214,6 @@ def title(axes: Axes, text: str, summary: Summary) -> None:
     axes.text(0, 1.03, summary.task, transform=axes.transAxes, fontsize=8.5, color="#555555")
 
 
-def _thousands(value: float, _: int) -> str:
+def thousands(value: float, _: int) -> str:
+    """A tick: `"20k"` for 20,000."""
     return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from evolution.generation import AGES
-from evolution.plots import STYLES, colour, figure, title
-from evolution.statistics import mean_interval
+from evolution.plots import band, figure, look, thousands, title
 from evolution.steps import read_steps
 from evolution.summary import Cell, Summary
 from plastic_envs.errors import UsageError
@@ -45,39 +43,42 @@ def steps_of(cell: Cell) -> list[Steps]:
 
 
 def generations(summary: Summary, path: Path) -> None:
-    """Fitness and diversity over generations, and what was earned at which age, mean over seeds with 95% intervals."""
-    with figure(path, 13.0, 4.2) as canvas:
-        fitness, diversity, ages = canvas.subplots(1, 3)
-        for cell in summary.cells:
-            if not (told := steps_of(cell)):
-                continue
-            how: dict[str, Any] = {
-                "color": colour(cell.rule, summary.rules),
-                "ls": STYLES[summary.searchers.index(cell.searcher) % len(STYLES)],
-            }
-            least = min(len(steps["episodes"]) for steps in told)
-            episodes = told[0]["episodes"][:least]
-            low, high = (np.mean([steps[f"fitness_{q}"][:least] for steps in told], 0) for q in ("q1", "q3"))
-            fitness.fill_between(episodes, low, high, color=how["color"], alpha=0.12, lw=0)
-            _mean(fitness, episodes, [steps["fitness_median"][:least] for steps in told], how, cell.name)
-            _mean(diversity, episodes, [steps["diversity"][:least] for steps in told], how, None)
-            names = [f"reward_age_{age}" for age in range(1, AGES + 1) if f"reward_age_{age}" in told[0]]
-            if names:
-                last = [[float(steps[name][-max(1, int(least * LAST)) :].mean()) for name in names] for steps in told]
-                _mean(ages, np.arange(1.0, len(names) + 1), [np.array(each) for each in last], how, None)
-        fitness.set(xlabel="episodes presented", ylabel="fitness: median, quartiles shaded")
+    """Fitness and diversity over generations and, where it was paid step by step, what was earned at which age.
+
+    Means over seeds with 95% intervals.
+    """
+    told = {cell.name: (cell, steps) for cell in summary.cells if (steps := steps_of(cell))}
+    earned = {name: found for name, (_, steps) in told.items() if (found := _by_age(steps)) is not None}
+    n_panels = 3 if earned else 2
+    with figure(path, 4.4 * n_panels, 4.2) as canvas:
+        fitness, diversity, *ages = canvas.subplots(1, n_panels)
+        for name, (cell, steps) in told.items():
+            least = min(len(one["episodes"]) for one in steps)
+            how, episodes = look(summary, cell, least), steps[0]["episodes"][:least]
+            low, high = (np.mean([one[f"fitness_{q}"][:least] for one in steps], 0) for q in ("q1", "q3"))
+            fitness.fill_between(episodes, low, high, color=how["color"], alpha=0.3 / max(3, len(told)), lw=0)
+            band(fitness, episodes, [one["fitness_median"][:least] for one in steps], how, 0.2, name)
+            band(diversity, episodes, [one["diversity"][:least] for one in steps], how, 0.2)
+            if name in earned:
+                parts = np.arange(1, earned[name].shape[1] + 1)
+                band(ages[0], parts, list(earned[name]), look(summary, cell, len(parts)), 0.2)
+        fitness.set(xlabel="episodes presented", ylabel="fitness: median, quartiles pale")
         diversity.set(xlabel="episodes presented", ylabel="standard deviation of a parameter", ylim=(0, None))
-        ages.set(xlabel=f"part of life, of {AGES}", ylabel="reward of a step, last generations")
+        for axes in (fitness, diversity):
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+        for axes in ages:
+            axes.set(xlabel=f"age, in parts of a life (of {AGES} at most)", ylabel="reward of a step, last generations")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         title(fitness, "Generations", summary)
         canvas.legend(loc="outside lower center", ncols=4, handlelength=2.6)
 
 
-def _mean(
-    axes: Axes, x: NDArray[np.float64], curves: Sequence[NDArray[np.float64]], how: Mapping[str, Any], label: str | None
-) -> None:
-    """The mean of some curves, with the interval of the mean at each point where there are several."""
-    intervals = [mean_interval([curve[place] for curve in curves]) for place in range(len(x))]
-    mean = np.array([interval.mean for interval in intervals])
-    half = np.array([interval.half_width or 0.0 for interval in intervals])
-    axes.plot(x, mean, color=how["color"], ls=how["ls"], lw=1.8, label=label)
-    axes.fill_between(x, mean - half, mean + half, color=how["color"], alpha=0.25, lw=0)
+def _by_age(steps: Sequence[Steps]) -> NDArray[np.float64] | None:
+    """The reward of a step in each part of life, in the last generations: (seeds, parts); None if it was not told."""
+    names = [name for age in range(1, AGES + 1) if all((name := f"reward_age_{age}") in one for one in steps)]
+    if not names:
+        return None
+    least = min(len(one["episodes"]) for one in steps)
+    last = slice(-max(1, int(least * LAST)), None)
+    return np.array([[one[name][:least][last].mean() for name in names] for one in steps])

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from evolution.inside import RateTrace, Sample, WeightTrace
-from evolution.plots import STYLES, colour, figure, save, title
+from evolution.plots import PALETTE, STYLES, figure, look, save, title
 from evolution.summary import Summary
 from plastic_envs.rendering import SCORED
 from plastic_envs.supervised import SupervisedState
@@ -27,14 +27,12 @@ def internal_rate(summary: Summary, traces: Sequence[RateTrace], path: Path) -> 
         steps = np.arange(len(recalling))
         shade_steps(axes, recalling)
         for trace in traces:
-            style = STYLES[summary.searchers.index(trace.searcher) % len(STYLES)]
-            shade = colour(trace.rule, summary.rules)
+            cell = summary.find(trace.rule, trace.searcher)
+            assert cell is not None
+            how = look(summary, cell, len(steps))
             for seed in trace.rates if len(trace.rates) > 1 else ():
-                axes.plot(steps, seed, color=shade, ls=style, lw=0.8, alpha=0.25)
-            axes.plot(
-                steps, trace.rates.mean(0), color=shade, ls=style, lw=2, marker=".",
-                label=f"{trace.rule} by {trace.searcher}",
-            )  # fmt: skip
+                axes.plot(steps, seed, color=how["color"], ls=how["ls"], lw=0.8, alpha=0.25)
+            axes.plot(steps, trace.rates.mean(0), label=cell.name, **how)
         axes.set_xlim(-0.5, len(recalling) - 0.5)
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a signed modulator falls below 0
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -73,20 +71,25 @@ def fast_weights(trace: WeightTrace, path: Path) -> None:
                 panel.grid(visible=False)
                 if row == 0:
                     panel.set_title(f"step {step}", fontsize=9, fontweight="normal")
-            panels[0].set_ylabel(layer, fontsize=9)
-            canvas.colorbar(image, ax=panels, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+                panel.set_xlabel("postsynaptic unit →" if row == len(layers) - 1 else "", fontsize=8)
+            panels[0].set_ylabel(f"{layer}\n← presynaptic unit", fontsize=8)
+            bar = canvas.colorbar(image, ax=panels, fraction=0.03, pad=0.01)
+            bar.ax.tick_params(labelsize=7)
+            bar.set_label("fast weight", fontsize=8)
         axes = canvas.add_subplot(grid[len(layers), :])
         shade_steps(axes, trace.recalling)
-        for layer, matrices in trace.weights.items():
+        for number, (layer, matrices) in enumerate(trace.weights.items()):
             norm = np.sqrt(np.square(matrices).sum((1, 2)))
             axes.plot(
                 np.arange(steps),
                 norm / (norm.max() or 1.0),
                 label=f"norm of {layer}, as a share of its largest",
-                lw=1.4,
+                color=PALETTE[number % len(PALETTE)],
+                ls=STYLES[number % len(STYLES)],
+                lw=3.2 - 2 * number / max(len(layers) - 1, 1),
             )
         if trace.modulator is not None:
-            axes.plot(np.arange(steps), trace.modulator, color="black", ls="--", lw=1.4, label="modulator")
+            axes.plot(np.arange(steps), trace.modulator, color="black", marker=".", lw=1.0, label="modulator")
         axes.set_xlim(-0.5, steps - 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step of the episode (shaded: the steps that are scored)")

@@ -30,8 +30,8 @@ EXPLANATIONS = {
     "tit-for-tat": "cooperates unless a neighbour has just defected",
     "oracle": "answers or acts as well as the task allows, mostly by being told what agents have to find out; measured "
     "on these very episodes",
-    "best possible": "the mean over all possible episodes that no agent can pass, calculated rather than measured: on "
-    "any number of episodes the oracle comes out a little above or below it",
+    "best possible": "the mean over all possible episodes that no agent can pass, calculated rather than "
+    "measured: on the episodes at hand the oracle may come out a little beside it",
 }
 """By the names of the package's predictors and policies; for others see `explain`."""
 

@@ -1,4 +1,4 @@
-"""`report.html` of a comparison or a single run: one file that opens offline, and its figures as PNG files."""
+"""`report.html` of a comparison or a single run: one file that opens offline, and its figures as files."""
 
 import base64
 import json
@@ -23,16 +23,20 @@ FIGURES = {
     "learning": (
         "Learning curves",
         "Held-out score over the budget: mean over seeds with its 95% Student-t interval, every seed faint. Colours "
-        "are rules, line styles searchers, dashed lines the reference predictors.",
+        "are rules, line styles and marks searchers; where lines coincide, the thicker shows beside the thinner. "
+        "Thin grey lines are the references.",
     ),
     "scores": (
         "Final scores",
-        "At the end of the budget: every seed a point, beside it the mean with its 95% Student-t interval.",
+        "At the end of the budget: every seed a point, beside it the mean with its 95% Student-t interval; of a single "
+        "seed a thin line, the 95% bootstrap interval of its evaluation. Worse errors than three times the worst "
+        "reference are written at the top.",
     ),
     "generations": (
         "Generations",
-        "Fitness of the individuals (median, quartiles shaded pale) and how much they differ, over the search; and the "
-        "mean reward of a step in each tenth of life, in the last tenth of the generations. Means over seeds with 95% "
+        "Fitness of the individuals (median, quartiles shaded pale) and how much they differ, over the search; and, "
+        "where it is paid step by step, the mean reward of a step in each tenth of life, in the last tenth of the "
+        "generations. Means over seeds with 95% "
         "Student-t intervals.",
     ),
     "film": (
@@ -51,14 +55,15 @@ FIGURES = {
     "weights": (
         "Fast weights",
         "In the same episode, lived by the first seed of the best rule: every layer's fast weights after some steps, "
-        "rows for the sending units, and below their norm and the modulator over the episode.",
+        "rows for the sending (presynaptic) units from the first at the top, columns for the receiving (postsynaptic) "
+        "ones, and below their norm and the modulator over the episode.",
     ),
 }
 """Title and caption of every kind of figure."""
 
 
 def report(folder: str | Path, *, trust: Collection[str] = ()) -> Path:
-    """Write `report.html` and `figures/*.png` into a comparison's or a run's folder.
+    """Write `report.html` and `figures/*.png`, each of them also as `.svg`, into a comparison's or a run's folder.
 
     Args:
         folder: as `compare` or `train` wrote it; runs may still be missing.

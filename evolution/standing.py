@@ -48,15 +48,12 @@ def _measured(summary: Summary, cell: Cell) -> tuple[str, Interval] | None:
     if cell.interval is None:
         return None
     shown, interval = format_interval(cell.interval, summary.metric), summary.to_scale(cell.interval)
-    result = cell.finished[0].result
-    if interval.n > 1 or result is None:
-        return shown, interval
-    low, high = result.metric_low, result.metric_high
-    if not math.isfinite(low + high) or is_tie(low, high):
-        return f"{shown}, one seed", interval
-    ends = " to ".join(format_number(end, summary.metric) for end in (low, high))
+    own = cell.evaluation_interval
+    if own is None:
+        return (shown if interval.n > 1 else f"{shown}, one seed"), interval
+    ends = " to ".join(format_number(end, summary.metric) for end in own)
     # Its ends need not lie evenly around the mean: the farther one counts.
-    half = max(high - interval.mean, interval.mean - low)
+    half = max(own[1] - interval.mean, interval.mean - own[0])
     words = f"{shown}, one seed ({ends} by a 95% bootstrap over its evaluation)"
     return words, Interval(interval.mean, half, 1, interval.resolution)
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from evolution.records import RunRecord
 from evolution.settings import describe_network
-from evolution.statistics import ROUNDING, Interval, difference_interval, mean_interval
+from evolution.statistics import ROUNDING, Interval, difference_interval, is_tie, mean_interval
 from plastic_envs.task import Metric
 
 
@@ -38,6 +38,14 @@ class Cell:
     def interval(self) -> Interval | None:
         """Student-t over seeds; None if no run finished."""
         return mean_interval(self.scores) if self.scores else None
+
+    @property
+    def evaluation_interval(self) -> tuple[float, float] | None:
+        """Of a single seed, the bootstrap interval of its evaluation; None where that is none, or seeds are several."""
+        result = self.finished[0].result if len(self.finished) == 1 else None
+        if result is None or not math.isfinite(result.metric_low + result.metric_high):
+            return None
+        return None if is_tie(result.metric_low, result.metric_high) else (result.metric_low, result.metric_high)
 
     @property
     def n_searched(self) -> int | None:

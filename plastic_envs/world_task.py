@@ -1,5 +1,8 @@
 """Worlds that several agents share, as tasks: a row of the batch is one agent's lifetime."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor
 
 from plastic_envs.errors import UsageError
@@ -24,6 +27,10 @@ class WorldTask(Task):
     def together(self, agents: Tensor, dim: int = -1) -> Tensor:
         """The inverse of `apart`: (W, N), N at `dim`, becomes B."""
         return agents.flatten(dim - 1, dim)
+
+    def draw_species(self, figure: Any, state: Any, index: int, actions: Sequence[Tensor], number: int) -> None:
+        """What `draw` does, where agent i is of species i mod `number`; species look alike unless overridden."""
+        self.draw(figure, state, index, actions)
 
     def whole_worlds(self, mask: Tensor) -> Tensor:
         """From a mask of rows (B,) to one of worlds (W,).

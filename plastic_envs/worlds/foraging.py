@@ -19,7 +19,8 @@ MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 """Rows and columns that an action adds: stay, up, down, left, right."""
 VIEW = 5
 """Cells in a row and in a column of what an agent sees around it."""
-COLORS = ("tab:green", "tab:red", "tab:blue", "tab:purple", "tab:brown", "tab:pink")
+COLORS = ("#009E73", "#D55E00", "#0072B2", "#CC79A7", "#8C6D31", "#E69F00")  # told apart by colour-blind readers
+MARKERS = ("o", "^", "D", "v", "P", "X")  # of species
 NO_LOT = 2**30
 """Larger than any lot."""
 
@@ -272,6 +273,12 @@ class Foraging(WorldTask):
 
     def draw(self, figure: Any, state: ForagingState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw the world of one agent from above: food, walls, and all agents, this one filled."""
+        self.draw_species(figure, state, index, actions, 1)
+
+    def draw_species(
+        self, figure: Any, state: ForagingState, index: int, actions: Sequence[Tensor], number: int
+    ) -> None:
+        """The same with another mark for each of a number of species, which agents belong to in turn."""
         world, agent = divmod(index, self.agents_per_world)
         axes = figure.add_axes((0.02, 0.12, 0.96, 0.8))
         lies = state.food[world, :-1].view(self.size, self.size)
@@ -282,13 +289,18 @@ class Foraging(WorldTask):
             label = f"food {kind}, {worth[kind]:+g}"
             axes.scatter(columns, rows, 60, marker="s", color=COLORS[kind - 1], alpha=0.7, label=label)
         rows, columns = np.divmod(state.position[world].numpy(), self.size)
-        filled = ["black" if number == agent else "white" for number in range(self.agents_per_world)]
-        axes.scatter(columns, rows, 40, c=filled, edgecolors="black", zorder=3, label="agents")
+        for species in range(number):
+            own = slice(species, None, number)
+            marker = MARKERS[species % len(MARKERS)]
+            axes.scatter(columns[own], rows[own], 40, c="white", marker=marker, edgecolors="black", zorder=3,
+                         label="agents" if number == 1 else f"species {species + 1}")  # fmt: skip
+        own_marker = MARKERS[agent % number % len(MARKERS)]
+        axes.scatter(columns[agent], rows[agent], 40, c="black", marker=own_marker, zorder=4, label="this agent")
         axes.set(xlim=(-0.5, self.size - 0.5), ylim=(self.size - 0.5, -0.5))
         axes.set_xticks([])
         axes.set_yticks([])
         figure.text(0.5, 0.96, f"Foraging · step {len(actions)}/{self.horizon}", ha="center", va="center")
-        figure.legend(loc="lower center", ncols=self.n_kinds + 1, fontsize=8, frameon=False)
+        figure.legend(loc="lower center", ncols=min(self.n_kinds + 1 + number, 6), fontsize=8, frameon=False)
 
 
 def _shifted(cells: Any, shifts: Sequence[tuple[int, int]]) -> Tensor:

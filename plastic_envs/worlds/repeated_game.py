@@ -140,16 +140,28 @@ class RepeatedGame(WorldTask):
 
     def draw(self, figure: Any, state: RepeatedGameState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw the ring: the symbol that each agent has shown last, by colour."""
+        self.draw_species(figure, state, index, actions, 1)
+
+    def draw_species(
+        self, figure: Any, state: RepeatedGameState, index: int, actions: Sequence[Tensor], number: int
+    ) -> None:
+        """The same with the number of each agent's species outside the ring, where there are several."""
         world, agent = divmod(index, self.agents_per_world)
-        axes = figure.add_axes((0.1, 0.05, 0.8, 0.85))
+        axes = figure.add_axes((0.1, 0.08, 0.8, 0.82))
         angle = torch.linspace(0, 2 * torch.pi, self.agents_per_world + 1)
         x, y = angle.sin().numpy(), angle.cos().numpy()
         shown = state.last[world].tolist() if actions else [None] * self.agents_per_world
         axes.plot(x, y, color="0.7", zorder=0)
-        for number, symbol in enumerate(shown):
+        for place, symbol in enumerate(shown):
             color = "white" if symbol is None else f"C{symbol}"
-            axes.scatter(x[number], y[number], 500, color=color, edgecolors="black", lw=3 if number == agent else 1)
-            axes.annotate("" if symbol is None else str(symbol), (x[number], y[number]), ha="center", va="center")
-        axes.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
+            axes.scatter(x[place], y[place], 500, color=color, edgecolors="black", lw=3 if place == agent else 1)
+            axes.annotate("" if symbol is None else str(symbol), (x[place], y[place]), ha="center", va="center")
+            if number > 1:
+                at = (1.22 * x[place], 1.22 * y[place])
+                axes.annotate(f"species {place % number + 1}", at, ha="center", va="center", fontsize=7)
+        axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
         axes.set_axis_off()
         figure.text(0.5, 0.95, f"RepeatedGame · step {len(actions)}/{self.horizon}", ha="center", va="center")
+        figure.text(
+            0.5, 0.03, "numbers: what each showed last; thick: this agent", ha="center", va="center", fontsize=8
+        )
