@@ -47,7 +47,9 @@ def test_a_claim_leaves_its_files(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "One is one." in printed
     assert "Holds: it is, with seed 3\n" in printed
-    assert sorted(path.name for path in folder.iterdir()) == ["claim.json", "figures.csv", "picture.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "claim.json", "figures.csv", "picture.png", "picture.svg",
+    ]  # fmt: skip
     told = json.loads((folder / "claim.json").read_text())
     assert (told["number"], told["holds"], told["settings"]) == (TRIVIAL, True, {"full": False, "seed": 3})
     with (folder / "figures.csv").open() as file:

@@ -63,7 +63,10 @@ def test_page_tells_settings_versions_command_and_what_failed(page):
 def test_figures_hold_something(page):
     from matplotlib.image import imread
 
-    figures = sorted((page.parent / "figures").iterdir())
+    figures = sorted((page.parent / "figures").glob("*.png"))
+    vectors = sorted((page.parent / "figures").glob("*.svg"))
+    assert [path.stem for path in figures] == [path.stem for path in vectors]
+    assert all("<svg" in path.read_text() for path in vectors)
     assert {path.stem.rpartition("-")[2] for path in figures} >= {"learning", "scores", "rate", "episode"}
     for path in figures:
         assert path.read_bytes().startswith(PNG)
@@ -320,8 +323,8 @@ def test_a_seed_gone_astray_does_not_press_the_others_onto_the_axis(tmp_path):
     made = summary({("hebbian", "backprop"): [0.1, 0.12, 0.11], ("none", "backprop"): [0.2, 0.21, 338.0]})
     with plots.figure(tmp_path / "scores.png", 4, 3) as canvas:
         axes = canvas.subplots()
-        plots._scale(axes, made)
-        plots._name_beyond(axes, list(made.cells))
+        plots.scale(axes, made)
+        plots.name_beyond(axes, list(made.cells))
         assert 0.21 < axes.get_ylim()[1] < 1
         assert [text.get_text() for text in axes.texts] == ["↑ 338"]
 

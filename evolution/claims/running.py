@@ -1,4 +1,4 @@
-"""Runs one claim and leaves claim.json, figures.csv and picture.png in a folder."""
+"""Runs one claim and leaves claim.json, figures.csv and picture.png (and .svg) in a folder."""
 
 import contextlib
 import csv
@@ -19,7 +19,7 @@ from plastic_envs.writing import make_folder, remove, write_atomically
 
 FORMAT = 1
 PARTS = "parts"
-RESULTS = ("figures.csv", "picture.png", "claim.json")
+RESULTS = ("figures.csv", "picture.svg", "picture.png", "claim.json")
 
 
 def claim(

@@ -56,5 +56,5 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
     print(f"Claim {args.number}: {finding.text()}", end="")
     folder = args.out or default_folder(args.number)
-    print(f"\nclaim.json, figures.csv and picture.png are in {folder}", file=sys.stderr)
+    print(f"\nclaim.json, figures.csv, picture.png and picture.svg are in {folder}", file=sys.stderr)
     return 0
