@@ -36,10 +36,10 @@ class Foreign:
     """
 
     def __init__(self, name: str, environment: Environment, reverse_actions: bool) -> None:
-        self.name, self.space = f"task {name!r}", environment.observation_space
+        self.name, self.space = f"task {name!r}", getattr(environment, "observation_space", None)
         self.size = int(gymnasium.spaces.flatdim(self.space)) if isinstance(self.space, Box | Discrete) else 0
         self._read = _reader(self.name, self.space)
-        self.act = _actor(self.name, environment.action_space, reverse_actions)
+        self.act = _actor(self.name, getattr(environment, "action_space", None), reverse_actions)
         """From actions of N copies, (N, K) or (N,) if discrete, to what they take, and to which of them it can go."""
         self._limits = _limits(self.space) if isinstance(self.space, Box) else None
         self._told = False
@@ -146,7 +146,7 @@ def _one(value: Any, kinds: str) -> Any:
     return array.item() if array.size == 1 and array.dtype.kind in kinds else None
 
 
-def _reader(name: str, space: gymnasium.Space[Any]) -> Callable[[Any], Floats | None]:
+def _reader(name: str, space: gymnasium.Space[Any] | None) -> Callable[[Any], Floats | None]:
     """From an observation to numbers (D,), None if it is not of the space's shape and kind."""
     if isinstance(space, Box):
         shape = space.shape
@@ -182,7 +182,7 @@ def _limits(space: Box) -> tuple[Floats, Floats, Floats]:
     return low, high, np.where(np.isfinite(width) & (width > 0), width, np.maximum(sizes, 1))
 
 
-def _actor(name: str, space: gymnasium.Space[Any], reverse: bool) -> Callable[[NDArray[Any]], tuple[Any, Any]]:
+def _actor(name: str, space: gymnasium.Space[Any] | None, reverse: bool) -> Callable[[NDArray[Any]], tuple[Any, Any]]:
     if isinstance(space, Box):
         if reverse and not space.is_bounded():
             raise UsageError(f"{name} takes actions in {space}, which has no middle: they cannot be reversed")

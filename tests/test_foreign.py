@@ -51,6 +51,11 @@ class SeedAlone(Foreign):
         return HALF, {}
 
 
+class Spaceless(gymnasium.Env):
+    pass
+
+
+gymnasium.register("tests/Spaceless-v0", entry_point=Spaceless, max_episode_steps=3)
 gymnasium.register("tests/Foreign-v0", entry_point=Foreign, max_episode_steps=3)
 gymnasium.register("tests/Unseeded-v0", entry_point=Unseeded, max_episode_steps=3)
 gymnasium.register("tests/SeedAlone-v0", entry_point=SeedAlone, max_episode_steps=3)
@@ -170,6 +175,11 @@ SPACES = [
 def test_other_spaces_are_refused_by_name(space, part, what):
     with pytest.raises(UsageError, match=f"'gym:tests/Foreign-v0' {what} {type(space).__name__}"):
         foreign(**{part: space})
+
+
+def test_an_environment_without_spaces_is_refused():
+    with pytest.raises(UsageError, match="'gym:tests/Spaceless-v0' has observations in None"):
+        ExternalTask("tests/Spaceless-v0")
 
 
 @pytest.mark.parametrize("env_id", ["tests/Unseeded-v0", "tests/SeedAlone-v0"])
