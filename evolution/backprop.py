@@ -10,7 +10,7 @@ import torch
 from agents import Agent, rollout
 from evolution.learning_rate import LearningRate
 from evolution.optimizer_state import load_moments, load_values
-from evolution.searcher import Diverged, Searcher
+from evolution.searcher import Diverged, Searcher, with_gradients
 from evolution.seeding import make_generator
 from plastic_envs.checks import check_bool, check_choice, check_float, check_int
 from plastic_envs.errors import UsageError
@@ -46,6 +46,7 @@ class Backprop(Searcher):
 
     needs_targets = True
 
+    @with_gradients
     def __init__(
         self,
         task: Task,
@@ -88,6 +89,7 @@ class Backprop(Searcher):
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
         return kind(parameters, self.learning_rate.rate, weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
 
+    @with_gradients
     def step(self) -> dict[str, float]:
         """One update on `batch_size` fresh episodes."""
         lived = rollout(self._agent, self.task, self.batch_size, self.generator)

@@ -12,7 +12,7 @@ from evolution.learning_rate import LearningRate
 from evolution.optimizer_state import load_moments, load_values
 from evolution.sb3_algorithm import WholeEpisodes  # before anything of Stable-Baselines3: it says if that is missing
 from evolution.sb3_policy import AgentPolicy
-from evolution.searcher import Searcher
+from evolution.searcher import Searcher, with_gradients
 from evolution.seeding import make_generator
 from plastic_envs.checks import check_float, check_int
 from plastic_envs.errors import UsageError
@@ -53,6 +53,7 @@ class RewardGradient(Searcher):
         UsageError: an option is out of range, or the rule has a penalty.
     """
 
+    @with_gradients
     def __init__(
         self,
         algorithm: type[WholeEpisodes],
@@ -100,6 +101,7 @@ class RewardGradient(Searcher):
         self.algorithm.set_logger(Logger(folder=None, output_formats=[]))
         self._agent = self.algorithm.policy.agent
 
+    @with_gradients
     def step(self) -> dict[str, float]:
         """Live `batch_size` fresh episodes and learn from them; also tells what SB3 logs of its training."""
         algorithm, before = self.algorithm, self.algorithm.num_timesteps

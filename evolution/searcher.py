@@ -1,13 +1,14 @@
 """What every searcher is: it presents episodes to agents, counts them, and can stop and go on."""
 
 import copy
+import functools
 import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import torch
 
@@ -19,6 +20,9 @@ from plastic_envs.precision import methods_in_float32
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_task
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Diverged(ArithmeticError):
@@ -141,6 +145,17 @@ class Searcher(ABC):
         for seen in lived:
             if self._agent.normaliser is not None and seen is not None:
                 self._agent.normaliser.update(seen)
+
+
+def with_gradients(method: Callable[P, R]) -> Callable[P, R]:
+    """The method, which follows gradients also where its caller has switched them off."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.enable_grad():
+            return method(*args, **kwargs)
+
+    return call
 
 
 def searched_names(agent: Agent, patterns: Sequence[str]) -> list[str]:

@@ -140,7 +140,7 @@ RULE_NETWORKS = sorted(
 def test_every_rule_on_every_network(rule, network):
     learns = NETWORKS.load(network).learns_from_labels
     task = make_task("OnlineClassification,n_train=4,n_query=2" if learns else "FewShotRegression,n_train=3,n_test=2")
-    several = network in ("feedback", "random-network", "plastic-mlp")
+    several = network in ("feedback", "random-network")
 
     def told():
         hidden = {} if network == "plastic-head" else {"hidden": "5" if several else 5}

@@ -162,6 +162,20 @@ def test_updates_by_backpropagation_do_not_see_them(name, rule, monkeypatch):
         assert same(expected, trained())
 
 
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("spec", ["backprop,batch_size=4", "a2c,batch_size=4", "ppo,batch_size=4,minibatch_size=2"])
+def test_searches_by_gradients_go_on_where_their_caller_has_switched_them_off(spec, off):
+    task = make_task("SequenceReproduction,seq_length=1,delay=0")
+
+    def told():
+        searcher = make_searcher(spec, task, agents.make_for(task, hidden=3, seed=1), seed=2)
+        return [searcher.step(), searcher.step(), dict(searcher.agent().state_dict())]
+
+    expected = told()
+    with off():
+        assert same(expected, told())
+
+
 @pytest.mark.parametrize("value", NUMBERS[:3])
 @pytest.mark.parametrize("left_out", ["loss_mask", "metric_mask", None])
 def test_targets_that_a_mask_counts_are_finite(value, left_out):
