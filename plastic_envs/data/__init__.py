@@ -1,6 +1,7 @@
 """Labelled data sets by name, and the form in which users bring their own."""
 
 import os
+from types import FunctionType
 from typing import Any
 
 from plastic_envs.data.folder import load as load_folder
@@ -101,4 +102,4 @@ def load_data(source: Any, **options: Any) -> LabelledData:
 
 def _name(source: Any) -> str:
     """What to call what a user gives: not by all its numbers."""
-    return str(getattr(source, "__qualname__", type(source).__name__))
+    return str(source.__qualname__ if isinstance(source, FunctionType | type) else type(source).__name__)
