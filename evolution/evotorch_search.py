@@ -19,6 +19,7 @@ from evolution.searcher import Diverged, Searcher, check_options, with_parameter
 from plastic_envs.checks import check_choice, check_float, check_int, check_memory
 from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.registry import load_object
+from plastic_envs.seating import Seating
 from plastic_envs.task import Task
 
 # isort: split
@@ -109,6 +110,9 @@ class EvoTorchSearcher(Searcher):
             raise WrongTypeError(
                 f"searcher {name!r} gave a {type(self.algorithm).__name__}, not an EvoTorch SearchAlgorithm"
             )
+        popsize = getattr(self.algorithm, "popsize", getattr(self.algorithm, "_popsize", None))
+        if worlds == "mixed" and isinstance(popsize, int):
+            Seating(task, popsize)  # refuses whom it cannot seat, before anything is done
 
     def step(self) -> dict[str, float]:
         """One generation: what `told_of_generation` tells of it, and the rule's coefficients at the centre."""

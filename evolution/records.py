@@ -124,7 +124,7 @@ def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
         files.check_begun()
     else:
         files.check_settings(settings)
-    history = tuple(files.read_history()) if files.history.exists() else ()
+    history = tuple(files.read_history()) if files.begun and files.history.exists() else ()
     result = load_result(folder)
     if result is not None:
         lost = result.status == "finished" and not math.isfinite(result.metric)

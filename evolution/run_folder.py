@@ -85,9 +85,6 @@ class RunFolder:
         remove(self.result)
         remove(self.checkpoint)
         remove(*(self.path / name for name in (*LOGS, *AGENT_FILES)))
-        self._remove_folders()
-
-    def _remove_folders(self) -> None:
         for name in ("tensorboard", ".agent.tmp"):  # the latter of earlier versions
             with writing(self.path / name):
                 shutil.rmtree(self.path / name, ignore_errors=True)
@@ -206,7 +203,7 @@ class RunFolder:
         self._write_json(self.result, result.to_json())
 
     def forget_result(self) -> None:
-        """Remove result.json: the run goes on."""
+        """Remove it: the run goes on."""
         remove(self.result)
 
     def read_result(self) -> RunResult | None:
@@ -227,7 +224,7 @@ class RunFolder:
                 mine, its = getattr(result, name), getattr(last, name)
                 if mine != its and (math.isfinite(mine) or math.isfinite(its)):
                     raise UsageError(
-                        f"{self.result} is not the result of this run: {name} is {mine!r}, and {its!r} in history.csv"
+                        f"{self.result} and history.csv are not of one run: {name} is {mine!r}, and there {its!r}"
                     )
         return result
 

@@ -95,7 +95,7 @@ class _Run:
         )
         self.rows: list[HistoryRow] = []
         self.references: dict[str, float] = {}
-        self.loss = math.nan  # of the last step
+        self.loss, self.stepped = math.nan, False  # of the last step; whether there was one in this sitting
         self.loss_sum, self.loss_count = 0.0, 0  # of the steps since the last row
         self.clock = Clock()
 
@@ -112,7 +112,7 @@ class _Run:
                 self.folder.steps.write()
                 status = "diverged"
             except UsageError as error:
-                if not begun and not self.searcher.episodes and not isinstance(error, FileUsageError):
+                if not (begun or self.stepped or isinstance(error, FileUsageError)):
                     self.folder.discard()
                 raise
             return self.finish(status)
@@ -139,7 +139,7 @@ class _Run:
                 f"searcher {self.settings.searcher!r}: step must return {{'loss': …}} and count episodes in self.ledger"
             )
         self.folder.steps.add(self.searcher.episodes, told)
-        self.loss = told["loss"]
+        self.loss, self.stepped = told["loss"], True
         self.loss_sum, self.loss_count = self.loss_sum + self.loss, self.loss_count + 1
 
     def tell(self) -> None:

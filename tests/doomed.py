@@ -5,6 +5,7 @@ import signal
 
 from evolution import Diverged
 from evolution.backprop import Backprop
+from plastic_envs.errors import UsageError
 from tests.user_code import RunningMean
 
 
@@ -35,3 +36,10 @@ class RewardOnly(RunningMean):
     """Has no targets to differentiate."""
 
     has_targets = False
+
+
+class Choosy(Backprop):
+    """Refuses only in its first step."""
+
+    def step(self):
+        raise UsageError("not this task")
