@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def save(agent: Agent, folder: str | Path, *, words: Mapping[str, str] | None = 
         UsageError: there is a file of the folder's name, or it cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):  # which are false where a name is none
         raise OccupiedFolderError(f"{folder} is a file: an agent is saved into a folder")
     text = json.dumps({"format": FORMAT, "agent": agent.config}, indent=2, sort_keys=True)
     mark = json.dumps({**(words or {}), "agent": _digest(agent.config)}, sort_keys=True)

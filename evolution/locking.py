@@ -24,7 +24,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: it is a file, cannot be made, or another process holds it.
     """
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):  # which are false where a name is none
         raise OccupiedFolderError(f"{folder} is a file, not a folder")
     make_folder(folder)
     if sys.platform == "win32":  # has no such locks: there nothing is locked

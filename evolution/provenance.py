@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evolution.settings import RunSettings
+from plastic_envs.checks import MOST_SHOWN
 from plastic_envs.external import without_prefix
 from plastic_envs.registry import own_code, texts
 
@@ -40,8 +41,8 @@ def differences(recorded: Mapping[str, Any], settings: RunSettings) -> Iterator[
         return
     for name, now in code_used(settings).items():
         before = made.get(name)
-        if before is not None and before != now:
-            yield f"{name} was {before} when the run began and is {now} now: numbers may differ"
+        if isinstance(before, str) and before != now:
+            yield f"{name} was {before[:MOST_SHOWN]} when the run began and is {now} now: numbers may differ"
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What run folders and comparisons hold, read back; nothing in them is run."""
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +70,9 @@ def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
     """
     from evolution.summary import summarise
 
-    is_comparison = (folder / INDEX).is_file()
+    is_comparison = os.path.isfile(folder / INDEX)
     path = folder / (INDEX if is_comparison else "config.json")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingFileError(f"{folder}: there is neither a comparison ({INDEX}) nor a run (config.json) here")
     head = read_json(path)
     if head.get("format") != FORMAT:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from plastic_envs.checks import check_choice, check_int
+from plastic_envs.checks import LARGEST, check_choice, check_float, check_int, shown
 
 Status = Literal["finished", "diverged", "interrupted"]
 
@@ -78,13 +78,15 @@ class RunResult:
         check_choice("status", result.status, get_args(Status))
         for name in ("episodes", "env_steps", "n_searched"):
             check_int(name, getattr(result, name), low=0)
-        numbers = [getattr(result, name) for name in (*scores, "seconds", "cpu_seconds")]
+        for name in ("seconds", "cpu_seconds"):
+            check_float(name, getattr(result, name), low=0)
+        numbers = [getattr(result, name) for name in scores]
         numbers += [value for value in (result.chance, result.best) if value is not None]
         if not isinstance(result.references, Mapping):
             raise TypeError(f"references must be scores by name, not {result.references!r}")
         for number in [*numbers, *(value for value in result.references.values() if value is not None)]:
-            if not isinstance(number, int | float):
-                raise TypeError(f"a score or a time must be a number, not {number!r}")
+            if type(number) not in (int, float) or (type(number) is int and abs(number) > LARGEST):
+                raise TypeError(f"a score must be a number, not {shown(number)}")
         return result
 
 

@@ -283,7 +283,7 @@ def load_run(path: str | Path, *, trust: Collection[str] = ()) -> LoadedRun:
         UsageError: it is not a run folder, or a file in it is missing or damaged.
     """
     folder = RunFolder(Path(path))
-    if not folder.config.exists():
+    if not os.path.exists(folder.config):
         raise MissingFileError(f"{path} is not a run folder: it has no config.json")
     settings, agent = folder.read_settings(), folder.load_agent(trust)
     return LoadedRun(settings, agent, folder.read_history(), folder.read_result())

@@ -84,8 +84,10 @@ def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, if missing.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be made, or its name is none that files of all kinds can have.
     """
+    if "\0" in str(folder) or any("\ud800" <= letter <= "\udfff" for letter in str(folder)):  # what was not UTF-8
+        raise UsageError(f"the folder's name {str(folder)!r} is not UTF-8: choose another")
     with writing(folder):
         missing = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,16 @@
 """A run's logs damaged in every way: whatever reads them says one sentence or does what it can."""
 
 import csv
+import json
 import shutil
 
 import pytest
 
-from evolution import train
+import agents
+from evolution import Grid, claim, compare, load_run, report, train, transfer
 from evolution.cli import main
-from tests.runs import settings
+from plastic_envs.errors import UsageError
+from tests.runs import TASK, settings
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +58,35 @@ def test_a_damaged_log_is_one_sentence(file, damage, told, run, tmp_path, capsys
     assert f"{folder / file} is damaged" in printed
     assert told in printed
     assert main(["evaluate", str(folder), "--episodes", "4"]) == 0  # which reads neither
+
+
+@pytest.mark.parametrize("name", ["metric_high", "seconds", "chance", "references"])
+@pytest.mark.parametrize("value", [10**400, "x", [], True])
+def test_a_damaged_result_is_one_sentence(name, value, run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    told = json.loads((folder / "result.json").read_text())
+    told[name] = {"oracle": value} if name == "references" else value
+    (folder / "result.json").write_text(json.dumps(told))
+    again = ["train", "--config", str(folder / "config.json"), "--resume", "--out", str(folder)]
+    for words in (["report", str(folder)], again):
+        assert main(words) == 2
+        assert capsys.readouterr().err.startswith(f"plastic-envs: error: {folder / 'result.json'} is damaged: ")
+
+
+@pytest.mark.parametrize("name", ["\udcff", "a\0b", "x" * 300])
+def test_a_folder_whose_name_is_none_is_refused_before_anything_is_written(name, tmp_path):
+    grid = Grid((TASK,), ("none",), ("backprop",), hidden=4)
+    for write in (
+        lambda: train(settings(), tmp_path / name),
+        lambda: compare(grid, tmp_path / name, jobs=1),
+        lambda: transfer(["oja"], [TASK], tmp_path / name),
+        lambda: claim("4", out=tmp_path / name),
+        lambda: agents.save(agents.make(3, 1), tmp_path / name),
+    ):
+        with pytest.raises(UsageError, match=r"is not UTF-8: choose another$|^cannot write .* too long"):
+            write()
+    for read in (report, load_run, agents.load):
+        with pytest.raises(UsageError):
+            read(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
