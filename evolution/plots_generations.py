@@ -63,7 +63,8 @@ def generations(summary: Summary, path: Path) -> None:
                 parts = np.arange(1, earned[name].shape[1] + 1)
                 band(ages[0], parts, list(earned[name]), look(summary, cell, len(parts)), 0.2)
         fitness.set(xlabel="episodes presented", ylabel="fitness: median, quartiles pale")
-        diversity.set(xlabel="episodes presented", ylabel="standard deviation of a parameter", ylim=(0, None))
+        diversity.set(xlabel="episodes presented", ylabel="standard deviation of a parameter")
+        diversity.set_ylim(0, 1.08 * max(diversity.dataLim.y1, 1e-9))
         for axes in (fitness, diversity):
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(FuncFormatter(thousands))

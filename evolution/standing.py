@@ -36,9 +36,9 @@ def in_short(summary: Summary, cell: Cell) -> str:
     beaten = [name for name in ranked if _beats(summary, measured[1], name)]
     what = "better than" if measured[1].half_width is None else "ahead of"
     if len(beaten) == len(ranked):
-        return f", {what} every reference ({_named(summary, ranked[0])} is the strongest)"
+        return f", {what} every reference (the strongest: {_told(summary, ranked[0])})"
     if not beaten:
-        return f", {what} no reference ({_named(summary, ranked[-1])} is the weakest)"
+        return f", {what} no reference (the weakest: {_told(summary, ranked[-1])})"
     next_better = ranked[ranked.index(beaten[0]) - 1]
     return f", {what} {_named(summary, beaten[0])} but not {_named(summary, next_better)}"
 
@@ -118,3 +118,7 @@ def _from_the_top(summary: Summary, interval: Interval, ranked: list[str]) -> st
 
 def _named(summary: Summary, name: str) -> str:
     return f"{name} ({format_number(summary.references[name], summary.metric)})"
+
+
+def _told(summary: Summary, name: str) -> str:
+    return f"{name}, {format_number(summary.references[name], summary.metric)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evolution import Grid, RunSettings, plots, report
+from evolution import Grid, RunSettings, plots, report, reporting
 from evolution.history import HistoryRow
 from evolution.records import RunRecord, read_experiment
 from evolution.references import EXPLANATIONS
@@ -79,6 +79,20 @@ def test_report_of_a_single_run(page):
     assert f"plastic-envs train {TASK} --rule hebbian" in (run / "report.html").read_text()
 
 
+def test_names_in_a_folder_that_was_sent_are_text(page, tmp_path, monkeypatch):
+    """A rule, a reference or a version that looks like a part of the page is shown as it is written."""
+    monkeypatch.setattr(reporting, "_images", lambda *_: [])
+    run, word = tmp_path / "run", "<script>alert(1)</script>"
+    shutil.copytree(page.parent / "runs" / TASK / "none" / "backprop,batch_size=16" / "seed0", run)
+    for name, part in (("config.json", "none"), ("config.json", "torch"), ("result.json", "zero")):
+        text = (run / name).read_text()
+        assert f'"{part}"' in text
+        (run / name).write_text(text.replace(f'"{part}"', json.dumps(word)))
+    shown = report(run).read_text()
+    assert "<script" not in shown
+    assert shown.count("&lt;script&gt;") >= 3
+
+
 def test_report_of_something_else(tmp_path):
     with pytest.raises(UsageError, match="neither a comparison"):
         report(tmp_path)
@@ -132,6 +146,8 @@ def test_damaged_folders_are_one_sentence(name, damage, page, tmp_path):
         {"n_searched": None},
         {"seconds": None},
         {"references": [1]},
+        {"references": {"zero": 10**400}},
+        {"metric": 10**400},
         {"best": "x"},
     ],
 )
@@ -207,7 +223,7 @@ def test_gradients_of_reward_are_gradients_and_one_s_own_searchers_are_neither()
 def test_a_single_run_is_not_called_the_best():
     said = headline(summary({("hebbian", "snes"): [0.1]}))
     assert said == (
-        "CueReward: hebbian by snes: 0.100 (1), ahead of every reference (shrunken mean (0.286) is the strongest)."
+        "CueReward: hebbian by snes: 0.100 (1), ahead of every reference (the strongest: shrunken mean, 0.286)."
     )
 
 
