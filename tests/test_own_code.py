@@ -235,7 +235,7 @@ def test_what_is_no_agent_is_not_evaluated() -> None:
 def test_kinds_that_there_are_not_are_refused(changed: dict[str, Any]) -> None:
     task = GridMaze(size=5, length=10)
     vars(task).update(changed)
-    with pytest.raises(UsageError, match=r"^GridMaze\.\w+_kind must be one of .*, not '\w+'$"):
+    with pytest.raises(UsageError, match=r"^GridMaze\.\w+_kind '\w+': did you mean '\w+'\? \(it must be one of "):
         agents.make_for(task, hidden=3)
 
 
