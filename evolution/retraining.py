@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -95,6 +96,9 @@ def transfer(
     made = {spec: make_task(spec) for spec in tasks}
     found = {str(rule): _agent(rule, next(iter(made.values())), trust) for rule in rules}
     names = _names(found)
+    for task, agent, network in itertools.product(made.values(), found.values(), networks):
+        if not _misfit(agent, task):
+            agents.transplant(agent, task, network)  # before the folder is made: bad options leave no trace
     with folder_lock(folder):
         settings = {"retrainings": retrainings, "seed": seed}
         hashes = {names[rule]: digest(agent) for rule, agent in found.items()}
@@ -127,12 +131,16 @@ def _names(found: Mapping[str, Agent]) -> dict[str, str]:
     return {rule: name if list(short.values()).count(name) == 1 else rule for rule, name in short.items()}
 
 
+def _misfit(agent: Agent, task: Task) -> str:
+    """Why a rule's network cannot live in a task; empty if it can."""
+    return agents.misfit(task, rule=agent.config["rule"], network=agent.config.get("network"))
+
+
 @torch.no_grad()
 def _retrain(agent: Agent, cell: Transfer, task: Task, retrainings: int, seed: int) -> Transfer:
     """One cell: as many lifetimes as there are retrainings."""
     held_out = task.held_out()
-    settings = agent.config
-    if reason := agents.misfit(task, rule=settings["rule"], network=settings.get("network")):
+    if reason := _misfit(agent, task):
         return Transfer(cell.rule, cell.network, cell.task, reason=reason)
     student = agents.transplant(agent, task, cell.network or None)
     generator = make_generator(seed, "transfer")
