@@ -12,8 +12,9 @@ from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS, networks_with
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
-from plastic_envs.checks import check_bool, check_int, choose, plain, shown
+from plastic_envs.checks import check_bool, check_int, check_memory, choose, in_gb, plain, shown
 from plastic_envs.errors import UnknownOptionError, UsageError
+from plastic_envs.limits import largest, nowhere, sizes_checked
 from plastic_envs.precision import in_float32
 from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
@@ -74,7 +75,10 @@ def make(
             "image_shape": image_shape,
         }
         settings = sizes | {"rule": format_spec(rule_name, given), "network": network, **options}
-        options["hidden"] = _units(check_int("parameters", parameters, low=1), settings)
+        check_int("parameters", parameters, low=1)
+        memory = 8e-9 * parameters  # with a gradient each
+        check_memory(f"parameters={parameters} take {in_gb(memory)}", memory, "take fewer")
+        options["hidden"] = _units(parameters, settings)
     rule_class = RULES.load_class(rule_name, Rule)
     network_class, network_options = _network(network, rule_class)
     taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
@@ -102,18 +106,20 @@ def make(
         made["features"] = _features(features, observation_size, output_size)
     if check_bool("normalise_observations", normalise_observations) and network_class.learns_from_labels:
         raise UsageError(f"normalise_observations=true: {network_class.__name__} learns from labels as they are")
-    seen = made.get("features", observation_size)
-    if (front_end := getattr(chosen, "front_end", None)) is not None:
-        made["image_shape"] = checked_image_shape(image_shape, observation_size)
-        seen = perceived_size(observation_size, front_end, made["image_shape"])
-    told = network_class.rule_arguments(seen, output_size, chosen) | {"seed": seed}
-    told = {key: value for key, value in told.items() if key in taken}
-    if clash := sorted((told.keys() & of_rule.keys()) - {"seed"}):
-        raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
-    made["rule"] = construct_module("rule", rule_name, rule_class, told | row | of_rule)
-    agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
-    if normalise_observations:
-        agent.normaliser = RunningNormalisation(observation_size)
+    sizes = {"observation_size": observation_size, "output_size": output_size, **of_network, **of_rule}
+    with sizes_checked(f"an agent{largest(sizes)}"):
+        seen = made.get("features", observation_size)
+        if (front_end := getattr(chosen, "front_end", None)) is not None:
+            made["image_shape"] = checked_image_shape(image_shape, observation_size)
+            seen = perceived_size(observation_size, front_end, made["image_shape"])
+        told = network_class.rule_arguments(seen, output_size, chosen) | {"seed": seed}
+        told = {key: value for key, value in told.items() if key in taken}
+        if clash := sorted((told.keys() & of_rule.keys()) - {"seed"}):
+            raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
+        made["rule"] = construct_module("rule", rule_name, rule_class, told | row | of_rule)
+        agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
+        if normalise_observations:
+            agent.normaliser = RunningNormalisation(observation_size)
     agent.config = {
         "observation_size": observation_size,
         "output_size": output_size,
@@ -139,7 +145,7 @@ def _units(parameters: int, settings: dict[str, Any]) -> int:
 
     def surplus(hidden: int) -> float:
         try:
-            return sum(value.numel() for value in make(**settings, hidden=hidden).parameters()) - parameters
+            return _count(settings | {"hidden": hidden}) - parameters
         except UsageError:  # too few units for the network; any other error comes up again at the end
             return -math.inf
 
@@ -156,6 +162,18 @@ def _units(parameters: int, settings: dict[str, Any]) -> int:
     best = min(low, high, key=lambda hidden: abs(surplus(hidden)))
     make(**settings, hidden=best)
     return best
+
+
+def _count(settings: dict[str, Any]) -> int:
+    """How many numbers an agent's parameters are; it is not made, unless it cannot be counted otherwise."""
+    try:
+        with nowhere():
+            agent = make(**settings)
+    except UsageError:
+        raise
+    except Exception:  # a user's network may look at the numbers it draws, and there are none
+        agent = make(**settings)
+    return sum(value.numel() for value in agent.parameters())
 
 
 def _network(spec: str | None, rule: type[Rule]) -> tuple[Any, dict[str, Any]]:

@@ -141,7 +141,7 @@ class PlasticMLPOptions(PlasticityOptions):
         """Refuse what makes no sense, in one sentence."""
         super().__post_init__()
         check_int("hidden", self.hidden, low=1)
-        check_int("hidden_layers", self.hidden_layers, low=0)
+        check_int("hidden_layers", self.hidden_layers, low=0, high=1000)
         check_choice("plasticity", self.plasticity, get_args(Sharing))
         check_float("scale", self.scale, low=0)
 

@@ -12,6 +12,7 @@ from agents.fast_weights import apply_layer
 from agents.layers import PlasticLinear
 from agents.options import PlasticHeadOptions
 from agents.rules import Rule
+from plastic_envs.errors import UsageError
 
 
 class PlasticHead(FastWeightNetwork):
@@ -44,6 +45,10 @@ class PlasticHead(FastWeightNetwork):
         super().__init__(observation_size, output_size, rule=rule, options=options, seed=seed, image_shape=image_shape)
         self.options: PlasticHeadOptions = options
         features = self.perceived - output_size
+        if features < 1:
+            raise UsageError(
+                f"output_size={output_size}: of {self.perceived} observed numbers, a label leaves none to see"
+            )
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(features, output_size, generator=generator) * options.scale
         shape = (1, 1) if options.plasticity == "shared" else (features, output_size)

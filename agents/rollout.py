@@ -11,6 +11,7 @@ from agents.agent import Agent, State
 from agents.closed_loop import Act, ClosedLoop
 from agents.given_parameters import named, population_size
 from agents.normalisation import Moments
+from agents.sizes import check_lives
 from plastic_envs.checks import check_int, choose, shown
 from plastic_envs.errors import UnknownNameError, UsageError
 from plastic_envs.precision import in_float32
@@ -95,6 +96,7 @@ def rollout(
         raise UsageError("act is for episodes that are lived step by step: leave out episode")
     parameters = named(agent, parameters)
     population = population_size(agent, parameters)
+    check_lives(agent, task, batch_size, population or 1)
     if isinstance(task, SupervisedTask) and act is None:
         if episode is None:
             episode = task.checked_sample(batch_size, generator)

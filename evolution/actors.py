@@ -9,9 +9,11 @@ from collections.abc import Generator
 from typing import Any
 
 from evolution.searcher import Searcher
-from plastic_envs.checks import check_int
+from plastic_envs.checks import check_int, check_memory, in_gb
 from plastic_envs.errors import MissingExtraError, UsageError
 
+GB_A_PROCESS = 0.2
+"""Memory of an actor that has done nothing yet."""
 SECONDS = 10
 """Within which a cluster must answer."""
 SETTINGS = b"\x04"
@@ -102,7 +104,11 @@ def check_actors(searcher: Searcher, actors: int | None, address: str | None) ->
         UsageError: the number or the address makes no sense, or the searcher has no population to be dealt out.
     """
     if actors is not None:
-        searcher.spread_over(check_int("actors", actors, low=1))
+        taken = GB_A_PROCESS * check_int("actors", actors, low=1)
+        if address is None:
+            words = f"actors={actors}: so many processes here take {in_gb(taken)}"
+            check_memory(words, taken, "take as many as there are cores")
+        searcher.spread_over(actors)
     elif address is not None:
         raise UsageError(f"ray_address={address!r} says where actors work: give actors too")
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from agents import Agent, rollout
+from agents.sizes import check_lives
 from evolution.learning_rate import LearningRate
 from evolution.optimizer_state import load_moments, load_values
 from evolution.searcher import Diverged, Searcher, with_gradients
@@ -67,6 +68,7 @@ class Backprop(Searcher):
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
         self.learning_rate = LearningRate(learning_rate, schedule, budget)
         self.batch_size = check_int("batch_size", batch_size, low=1)
+        check_lives(agent, task, batch_size, what=f"batch_size={batch_size}")
         self.clip = math.inf if clip is None else check_float("clip", clip, low=0)
         self.generator = make_generator(seed, "task")
         for name, parameter in self._agent.named_parameters():

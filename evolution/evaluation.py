@@ -10,14 +10,21 @@ from torch import Tensor
 from agents import Agent, rollout
 from evolution.seeding import make_generator
 from evolution.statistics import bootstrap_interval
-from plastic_envs.checks import check_int
-from plastic_envs.errors import WrongTypeError
+from plastic_envs.checks import check_int, check_memory, in_gb
+from plastic_envs.errors import UsageError, WrongTypeError
+from plastic_envs.limits import in_time
 from plastic_envs.policies import policy_scores
 from plastic_envs.precision import in_float32
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, Task
 from plastic_envs.task_checks import check_task
 
+SECONDS_A_STEP = 1e-7
+"""Of an episode in a batch; none that we measured are faster."""
+BYTES_AN_EPISODE = 100
+"""Of what is kept of each: scores and losses, the references' too."""
+LONGEST_EVALUATION = 86400.0
+"""Seconds, by an estimate from below."""
 CHUNK = 128
 """Episodes lived through at once, which bounds the memory of an evaluation."""
 
@@ -62,6 +69,24 @@ def reference_scores(
     return {name: task.metric(predict(episode), episode) for name, predict in predictors.items()}
 
 
+def check_evaluation(task: Task, episodes: int, what: str) -> None:
+    """Refuse an evaluation that would last for days, or whose scores no memory holds.
+
+    Args:
+        task: the task.
+        episodes: N.
+        what: begins the refusal.
+
+    Raises:
+        UsageError: it is too large.
+    """
+    steps = task.horizon if task.drawn_beforehand else 1
+    seconds, taken = SECONDS_A_STEP * episodes * steps, BYTES_AN_EPISODE * episodes / 1e9
+    if seconds > LONGEST_EVALUATION:
+        raise UsageError(f"{what} of {steps:,} steps last {in_time(seconds)} at the least: take fewer")
+    check_memory(f"{what}: their scores take {in_gb(taken)}", taken, "take fewer")
+
+
 @in_float32
 @torch.no_grad()
 def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, references: bool = True) -> Evaluation:
@@ -85,6 +110,7 @@ def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, r
     episodes = check_int("episodes", episodes, low=1)
     seed = check_int("seed", seed, low=0)
     task = check_task(task).held_out()
+    check_evaluation(task, episodes, f"episodes={episodes}")
     task.worlds(episodes)  # refuses what does not fill them, before anything is done
     agent = copy.deepcopy(agent).eval()
     generator = make_generator(seed, "evaluation")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents import Agent
+from agents.sizes import check_lives
 from evolution.evotorch_problem import (
     EpisodesProblem,
     Lived,
@@ -16,7 +17,7 @@ from evolution.evotorch_problem import (
 )  # before anything of evotorch: it keeps the import quiet
 from evolution.generation import told_of_generation, told_of_rule
 from evolution.searcher import Diverged, Searcher, check_options, with_parameters
-from plastic_envs.checks import check_choice, check_float, check_int, check_memory
+from plastic_envs.checks import check_choice, check_float, check_int, check_memory, in_gb
 from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.registry import load_object
 from plastic_envs.seating import Seating
@@ -79,6 +80,7 @@ class EvoTorchSearcher(Searcher):
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
         episodes = check_int("episodes", episodes, low=1)
         stdev_init = check_float("stdev_init", stdev_init, low=1e-9)
+        check_lives(agent, task, episodes, what=f"episodes={episodes}")
         make = _find(algorithm)
         name = getattr(make, "__name__", str(make))
         if make in (CMAES, XNES) and not options.get("separable", False):
@@ -93,7 +95,11 @@ class EvoTorchSearcher(Searcher):
         takes = inspect.signature(make).parameters
         check_options(name, make, options)
         if isinstance(options.get("popsize"), int):  # a search distribution cannot move towards the only one of one
-            check_int("popsize", options["popsize"], low=2 if "center_init" in takes else 1)
+            popsize = check_int("popsize", options["popsize"], low=2 if "center_init" in takes else 1)
+            taken = 12e-9 * popsize * self.n_searched  # in float32, with noise and a gradient
+            words = f"popsize={popsize} genomes of {self.n_searched:,} numbers take {in_gb(taken)}"
+            check_memory(words, taken, "take fewer, or search fewer parameters")
+            check_lives(agent, task, episodes, popsize, f"popsize={popsize}, episodes={episodes}")
         if "operators" in takes and not options.get("operators"):
             raise UsageError(
                 f"searcher {name!r} needs operators, which have no name: write a function that gives it some, "

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from evolution.settings import NETWORK
 from plastic_envs.checks import plain
 from plastic_envs.errors import UsageError
+from plastic_envs.limits import in_time
+
+MOST_RUNS = 20_000
+"""Of a comparison: what its index can hold, which is read and written whole."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,18 @@ class Grid:
             object.__setattr__(self, field, values)
             if not values and field != "networks":
                 raise UsageError(f"{field} is empty: name at least one")
-            repeated = next((value for value in values if values.count(value) > 1), None)
+            counted = Counter(values)
+            repeated = next((value for value in values if counted[value] > 1), None)
             if repeated is not None:
                 raise UsageError(f"{field} names {repeated!r} twice: each is run once")
         if self.networks and (one := self._one_network):
             name, value = next(iter(one.items()))
             raise UsageError(f"networks and {name}={value!r} exclude each other: say networks=('name,{name}=…',) alone")
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs there are."""
+        return len(self.tasks) * len(self.rules) * len(self.network_settings) * len(self.searchers) * len(self.seeds)
 
     @property
     def _one_network(self) -> dict[str, Any]:
@@ -65,6 +76,19 @@ class Grid:
     def cells(self) -> Iterator[tuple[str, str, dict[str, Any], str]]:
         """Every task, rule, network and searcher, in the order in which results are listed."""
         return itertools.product(self.tasks, self.rules, self.network_settings, self.searchers)
+
+
+def check_runs(number: int, what: str) -> None:
+    """Refuse more runs than anyone can wait for, before there is a list of them.
+
+    Raises:
+        UsageError: there are more than `MOST_RUNS`.
+    """
+    if number > MOST_RUNS:
+        raise UsageError(
+            f"{what}: {number:,} runs of some seconds each take {in_time(5.0 * number)} at the least; at most "
+            f"{MOST_RUNS:,} are planned"
+        )
 
 
 def run_folder(task: str, rule: str, searcher: str, seed: int, network: str | None = None) -> str:
@@ -85,8 +109,13 @@ def seeds_from(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or text.strip() == "0":
         raise UsageError(f"--seeds {text!r}: give a count of at least 1, or a list such as 0,1,2")
-    numbers = tuple(int(part) for part in parts)
-    return tuple(range(numbers[0])) if len(numbers) == 1 else numbers
+    numbers = tuple(int(part) for part in parts if len(part) < 20)
+    if len(numbers) < len(parts):
+        raise UsageError(f"--seeds {text[:60]!r}: seeds are below 2^63")
+    if len(numbers) > 1:
+        return numbers
+    check_runs(numbers[0], f"--seeds {text}")
+    return tuple(range(numbers[0]))
 
 
 def specs_from(values: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import agents
-from evolution.grid import Grid, run_folder
+from evolution.evaluation import check_evaluation
+from evolution.grid import Grid, check_runs, run_folder
 from evolution.registry import SEARCHERS
 from evolution.searcher import make_searcher
 from evolution.settings import RunSettings
@@ -34,10 +35,13 @@ def plan_runs(grids: Sequence[Grid]) -> list[PlannedRun]:
     Raises:
         UsageError: a name, an option or a size is not allowed, or two grids want one folder for different runs.
     """
+    check_runs(sum(grid.n_runs for grid in grids), "tasks × rules × searchers × seeds")
     planned: dict[str, PlannedRun] = {}
     for grid in grids:
         tasks = {spec: _task(spec) for spec in grid.tasks}
         _check_specs(grid, tasks)
+        for made in tasks.values():
+            check_evaluation(made, grid.eval_episodes, f"eval_episodes={grid.eval_episodes}")
         for task, rule, network, searcher in grid.cells():
             reason = _not_applicable(tasks[task], rule, network.get("network"), searcher)
             reason = reason or (_lacking(rule, network["network"]) if grid.networks else "")

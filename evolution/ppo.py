@@ -78,7 +78,7 @@ class PPO(RewardGradient):
             clip=clip,
             own={
                 "batch_size": minibatch_size * task.horizon,
-                "n_epochs": check_int("n_epochs", n_epochs, low=1),
+                "n_epochs": check_int("n_epochs", n_epochs, low=1, high=10_000),
                 "clip_range": check_float("clip_range", clip_range, low=0),
             },
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from agents import Agent
+from agents.sizes import check_lives
 from evolution.learning_rate import LearningRate
 from evolution.optimizer_state import load_moments, load_values
 from evolution.sb3_algorithm import WholeEpisodes  # before anything of Stable-Baselines3: it says if that is missing
@@ -77,6 +78,7 @@ class RewardGradient(Searcher):
         if agent.rule.penalty() > 0:
             raise UsageError(f"rule {agent.config['rule']!r} has a penalty, which only other searchers minimise")
         self.batch_size = check_int("batch_size", batch_size, low=1)
+        check_lives(agent, task, batch_size, what=f"batch_size={batch_size}")
         self.learning_rate = LearningRate(learning_rate, schedule, budget)
         envs = SB3VecEnv(TaskVectorEnv(task, num_envs=batch_size, autoreset_mode="SameStep"))
         self.algorithm = algorithm(

@@ -64,8 +64,9 @@ class RunSettings:
                 raise WrongTypeError(f"{name} must be a name, not {value!r}")
         if self.hidden is not None:
             check_int("hidden", self.hidden, low=1)
-        for name in ("budget", "eval_episodes", "evals", "threads"):
+        for name in ("budget", "eval_episodes", "evals"):
             check_int(name, getattr(self, name), low=1)
+        check_int("threads", self.threads, low=1, high=1024)
         check_int("seed", self.seed, low=0)
         searched: Any = self.searched
         if not (isinstance(searched, list | tuple) and all(isinstance(pattern, str) for pattern in searched)):

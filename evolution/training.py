@@ -9,7 +9,7 @@ import torch
 
 from evolution.actors import actors_running, check_actors
 from evolution.checkpoint import same_state
-from evolution.evaluation import Evaluation, evaluate
+from evolution.evaluation import Evaluation, check_evaluation, evaluate
 from evolution.history import last_score
 from evolution.locking import folder_lock
 from evolution.results import Clock, Progress, RunProgress, RunResult, Status
@@ -83,6 +83,7 @@ class _Run:
         self.folder = RunFolder(out)
         self.progress = progress
         self.task = make_task(settings.task)
+        check_evaluation(self.task, settings.eval_episodes, f"eval_episodes={settings.eval_episodes}")
         self.task.worlds(settings.eval_episodes)  # refuses what does not fill them
         agent = settings.make_agent(self.task, seed=derive_seed(settings.seed, "agent"))
         self.searcher = make_searcher(

@@ -1,16 +1,33 @@
 """Checks of arguments: each returns the value, or raises a `UsageError` that says what is allowed."""
 
+import contextlib
 import difflib
 import math
 import os
 import re
 import sys
 from collections.abc import Collection, Iterable
+from contextvars import ContextVar
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 
 from plastic_envs.errors import UsageError, WrongTypeError
+
+resource: ModuleType | None
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows
+    resource = None
+
+UNLIMITED: ContextVar[bool] = ContextVar("UNLIMITED", default=False)
+"""Whether what is made takes no memory, see `plastic_envs.limits.nowhere`."""
+
+LARGEST = 2**63 - 1
+"""No size is larger: what tensors can count to."""
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -22,8 +39,6 @@ MOST_NAMES = 12
 """Of those to choose from that a refusal lists."""
 MOST_DIGITS = 400
 """Of a whole number that is read from a text: Python reads no more than some thousands."""
-LARGEST = 2**63 - 1
-"""Of integers: what a tensor holds."""
 MOST_SHOWN = 80
 """Characters of a wrong value that a refusal repeats."""
 
@@ -130,6 +145,40 @@ def in_gb(gigabytes: float) -> str:
 
 
 def check_memory(what: str, gigabytes: float, advice: str) -> None:
-    """Refuse what is larger than this machine's memory, before the system ends the process for it."""
-    if gigabytes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9:
+    """Refuse what is larger than the memory that this process may have, before the system ends it for that."""
+    if gigabytes > memory_bytes() / 1e9:
         raise UsageError(f"{what}, more memory than this machine has: {advice}")
+
+
+def memory_bytes() -> int:
+    """Memory that this process may have: the machine's, or less by a control group's or the process's own limit."""
+    return sys.maxsize if UNLIMITED.get() else min(_memory_of_machine(), _memory_of_process())
+
+
+@lru_cache(maxsize=1)
+def _memory_of_machine() -> int:
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError):
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2].strip("/")
+        root = Path("/sys/fs/cgroup")
+        for folder in (root / group, *(root / group).parents):
+            for name in ("memory.max", "memory/memory.limit_in_bytes"):
+                with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+                    found.append(int((folder / name).read_text()))
+            if folder == root:
+                break
+    return min(found)
+
+
+def _memory_of_process() -> int:
+    """What `ulimit -v` leaves it."""
+    if resource is None:
+        return sys.maxsize
+    limit: int = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        taken = 0
+    return max(0, limit - taken)

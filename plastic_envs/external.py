@@ -3,7 +3,7 @@
 import contextlib
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -78,6 +78,7 @@ class ExternalTask(Task):
     """
 
     metric_kind: Metric = "reward"
+    drawn_beforehand: ClassVar[bool] = False
 
     def __init__(
         self,

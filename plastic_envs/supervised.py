@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.finite import check_finite, found
+from plastic_envs.limits import check_episodes
 from plastic_envs.schedule import at_time, replace_time
 from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
 from plastic_envs.task_checks import drawn
@@ -68,8 +69,9 @@ class SupervisedTask(Task):
             UsageError: they have not the form that `Episode` tells, hold what is not finite where it counts, or were
                 drawn from torch's global generator.
         """
+        check_episodes(self, batch_size)
+        episode: Episode = drawn(self, "sample", batch_size, generator)
         name = f"{type(self).__name__}.sample"
-        episode: Episode = drawn(name, self.sample, batch_size, generator)
         check_form(self, name, episode, batch_size)
         return checked_values(self, name, episode)
 

@@ -165,6 +165,8 @@ class Task(ABC):
     policies: Mapping[str, Policy] = MappingProxyType({})
     """Ways to act in a closed loop, scored beside every result; "oracle" names what no agent is expected to beat."""
     has_targets: ClassVar[bool] = False
+    drawn_beforehand: ClassVar[bool] = True
+    """Whether `reset` draws something for each of the `horizon` steps, as it must unless others do the drawing."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -10,6 +10,7 @@ from plastic_envs.checks import check_choice
 from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.external import ExternalTask
 from plastic_envs.finite import check_finite
+from plastic_envs.limits import check_episodes, sizes_checked
 from plastic_envs.task import Metric, Step, Task, Trace
 
 
@@ -21,8 +22,7 @@ def check_task(task: object) -> Task:
     """
     if not isinstance(task, Task):
         raise WrongTypeError(f"task must be a plastic_envs.Task, not {task!r}: make_task makes one from its name")
-    needed = ("horizon", "slices", "output_size", "action_kind", "metric_kind")
-    if missing := [name for name in needed if not hasattr(task, name)]:
+    if missing := _missing(task):
         raise UsageError(f"{type(task).__name__} must set {', '.join(missing)} in __init__: see plastic_envs.Task")
     for name, allowed in (("action_kind", ("box", "discrete")), ("metric_kind", get_args(Metric))):
         check_choice(f"{type(task).__name__}.{name}", getattr(task, name), allowed)
@@ -31,6 +31,16 @@ def check_task(task: object) -> Task:
             f"{type(task).__name__}.policies must be a dict from names to policies, not {task.policies!r}"
         )
     return task
+
+
+def _missing(task: Task) -> list[str]:
+    needed = ("horizon", "slices", "output_size", "action_kind", "metric_kind")
+    return [name for name in needed if not hasattr(task, name)]
+
+
+def is_whole(task: Task) -> bool:
+    """Whether a task has set all that its sizes are known by."""
+    return not _missing(task) and isinstance(task.horizon, int) and bool(task.slices)
 
 
 def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tuple[Any, Tensor]:
@@ -42,7 +52,8 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     """
     name = f"{type(task).__name__}.reset"
     outside = isinstance(task, ExternalTask)
-    given = task.reset(batch_size, generator) if outside else drawn(name, task.reset, batch_size, generator)
+    check_episodes(task, batch_size)
+    given = task.reset(batch_size, generator) if outside else drawn(task, "reset", batch_size, generator)
     if not isinstance(given, tuple) or len(given) != 2:
         raise WrongTypeError(f"{name} must return a state and the first observation, not {type(given).__name__}")
     wanted = (batch_size, task.observation_size)
@@ -106,14 +117,32 @@ def check_outcome(task: Task, step: Step, action: Tensor, rows: Tensor) -> None:
         check_finite(f"{type(task).__name__}.step must give finite {what}", part, ("episode",), counts)
 
 
-def drawn(name: str, draw: Callable[[int, torch.Generator], Any], batch_size: int, generator: torch.Generator) -> Any:
-    """What a user's function draws for a batch.
+def draw_sized(task: Task, function: str, batch_size: int, generator: torch.Generator) -> Any:
+    """What a task's `reset` or `sample` draws for a batch; the first of its size with a look at what it makes.
 
     Raises:
-        UsageError: it draws from torch's global generator, so that the same seed would give something else.
+        UsageError: it needs more memory than there is.
     """
+    draw: Callable[[int, torch.Generator], Any] = getattr(task, function)
+    known = vars(task).get("_drawn_at_once", 0)
+    if batch_size <= known:
+        return draw(batch_size, generator)
+    with sizes_checked(f"{type(task).__name__}.{function} of {batch_size:,} at once"):
+        given = draw(batch_size, generator)
+    vars(task)["_drawn_at_once"] = batch_size
+    return given
+
+
+def drawn(task: Task, function: str, batch_size: int, generator: torch.Generator) -> Any:
+    """What a user's `reset` or `sample` draws for a batch.
+
+    Raises:
+        UsageError: it draws from torch's global generator, so that the same seed would give something else; or it needs
+            more memory than there is.
+    """
+    name = f"{type(task).__name__}.{function}"
     before = torch.get_rng_state()
-    given = draw(batch_size, generator)
+    given = draw_sized(task, function, batch_size, generator)
     if generator is not torch.default_generator and not torch.equal(before, torch.get_rng_state()):
         raise UsageError(f"{name} must draw from the generator it is given, not from torch's own, so that seeds hold")
     return given

@@ -15,6 +15,7 @@ from plastic_envs.checks import check_choice, check_int
 from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions, with_render_modes
 from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.finite import all_finite
+from plastic_envs.limits import check_episodes
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_outcome, reset_checked
 
@@ -68,6 +69,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self.task = resolve_task(task, options)
         self.metadata = {**with_render_modes(type(self).metadata, self.task), "autoreset_mode": self.autoreset_mode}
         self.num_envs = check_int("num_envs", num_envs, 1)
+        check_episodes(self.task, num_envs, f"num_envs={num_envs}")
         self.task.worlds(num_envs)  # refuses what does not fill them, before the first reset
         if max_episode_steps is not None:
             max_episode_steps = check_int("max_episode_steps", max_episode_steps, 1)

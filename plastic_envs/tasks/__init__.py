@@ -6,9 +6,11 @@ from typing import Any
 from plastic_envs.checks import choose, nearest, plain, shown
 from plastic_envs.errors import UnknownNameError, UnknownOptionError, WrongTypeError
 from plastic_envs.external import PREFIX, ExternalTask, environment_named
+from plastic_envs.limits import check_episodes, largest, sizes_checked
 from plastic_envs.precision import in_float32
 from plastic_envs.registry import Registry, Row, construct, parse_spec
 from plastic_envs.task import Task
+from plastic_envs.task_checks import is_whole
 from plastic_envs.worlds import WORLDS
 
 TASKS = Registry(
@@ -92,7 +94,11 @@ def make_task(spec: str, **options: Any) -> Task:
     if unknown and not takes_any:
         sentence = f"{name} has no option {shown(unknown[0])}: {choose(unknown[0], parameters)}"
         raise UnknownOptionError(sentence, unknown[0])
-    task = construct("task", name, make, options)
+    what = f"{name}{largest(options)}"
+    with sizes_checked(what):
+        task = construct("task", name, make, options)
     if not isinstance(task, Task):
         raise WrongTypeError(f"{name} made a {type(task).__name__}, not a plastic_envs.Task")
+    if is_whole(task):
+        check_episodes(task, task.agents_per_world, what)
     return task
