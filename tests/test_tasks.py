@@ -299,7 +299,7 @@ def test_loss_steps_are_the_metrics_or_all(spec):
 def test_unknown_names_and_options_are_refused_in_one_sentence():
     for spec, words in {
         "CueRewards": "did you mean 'CueReward'",
-        "CueReward,n_cue=3": "no option 'n_cue'; its options are n_cues",
+        "CueReward,n_cue=3": "no option 'n_cue': did you mean 'n_cues'",
         "CueReward,n_cues": "name,key=value",
         "nowhere:Task": "no module 'nowhere'",
         "tests.user_code:Missing": "has no 'Missing'",
