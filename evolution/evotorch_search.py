@@ -95,11 +95,11 @@ class EvoTorchSearcher(Searcher):
         takes = inspect.signature(make).parameters
         check_options(name, make, options)
         if isinstance(options.get("popsize"), int):  # a search distribution cannot move towards the only one of one
-            popsize = check_int("popsize", options["popsize"], low=2 if "center_init" in takes else 1)
-            taken = 12e-9 * popsize * self.n_searched  # in float32, with noise and a gradient
-            words = f"popsize={popsize} genomes of {self.n_searched:,} numbers take {in_gb(taken)}"
+            individuals = check_int("popsize", options["popsize"], low=2 if "center_init" in takes else 1)
+            taken = 12e-9 * individuals * self.n_searched  # in float32, with noise and a gradient
+            words = f"popsize={individuals} genomes of {self.n_searched:,} numbers take {in_gb(taken)}"
             check_memory(words, taken, "take fewer, or search fewer parameters")
-            check_lives(agent, task, episodes, popsize, f"popsize={popsize}, episodes={episodes}")
+            check_lives(agent, task, episodes, individuals, f"popsize={individuals}, episodes={episodes}")
         if "operators" in takes and not options.get("operators"):
             raise UsageError(
                 f"searcher {name!r} needs operators, which have no name: write a function that gives it some, "
