@@ -27,16 +27,17 @@ def test_any_other_program_runs(code):
 def test_its_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     smaller = {"--budget": "64", "--seeds": "1", "--episodes": "64", "--retrainings": "2"}
+    small = {"--hidden": "4", "--eval-episodes": "16", "--evals": "1"}
     assert {line.split()[1] for line in COMMANDS} == set(cli.COMMANDS)
     for line in COMMANDS:
         words = shlex.split(line, comments=True)
-        for option, value in smaller.items():
+        added = small if words[1] in ("train", "compare") else {}
+        added = added | {option: smaller[option] for option in ("--budget", "--seeds") if "--preset" in words}
+        for option, value in (smaller | added).items():
             if option in words:
                 words[words.index(option) + 1] = value
-        if "--preset" in words:
-            words += ["--budget", "64", "--seeds", "1"]
-        if words[1] in ("train", "compare"):
-            words += ["--hidden", "4", "--eval-episodes", "16", "--evals", "1"]
+            elif option in added:
+                words += [option, value]
         assert cli.main(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
     assert Path("runs/both/report.html").exists()
 
