@@ -20,6 +20,7 @@ from evolution.grid import run_folder, seeds_from, specs_from
 from evolution.locking import folder_lock
 from evolution.plan import plan_runs
 from evolution.progress import Progress
+from evolution.verdicts import is_control
 from plastic_envs.errors import UsageError
 from tests import in_process
 from tests.runs import CLOCKS, TASK
@@ -174,6 +175,14 @@ def test_presets_are_valid(name):
     runs = plan_runs(PRESETS[name])
     assert all(not run.not_applicable for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("task", dict.fromkeys(task for grid in PRESETS["quick"] for task in grid.tasks))
+def test_the_demo_makes_one_table_of_each_task_with_a_control(task):
+    grids = [grid for grid in PRESETS["quick"] if task in grid.tasks]
+    assert len({(grid.network, grid.cell, grid.hidden, grid.budget, grid.searchers, grid.seeds) for grid in grids}) == 1
+    assert {is_control(rule) for grid in grids for rule in grid.rules} == {True, False}
+    assert len(grids[0].seeds) >= 3  # for intervals
 
 
 def test_bad_specs_end_before_the_first_run(tmp_path):

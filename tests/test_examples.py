@@ -27,13 +27,20 @@ def test_each_example_is_run_here():
         assert f'"{file.stem}"' in text or f"examples.{file.stem}:" in text, f"no test runs {file.name}"
 
 
-def test_quickstart_trains_and_saves_an_agent(tmp_path, monkeypatch):
+def test_quickstart_saves_an_agent_that_is_ahead_of_all_that_has_no_memory(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(EXAMPLES / "quickstart.py"), {"__name__": "quickstart"})
-    task, saved = names["task"], agents.load("runs/quickstart")
-    score = evolution.evaluate(saved, task, episodes=1024).metric
-    assert score == evolution.evaluate(names["searcher"].agent(), task, episodes=1024).metric
-    assert score < evolution.evaluate(names["agent"], task, episodes=1024).metric
+    task = names["task"]
+    score = evolution.evaluate(agents.load("runs/quickstart"), task, episodes=2048)
+    assert score.metric == evolution.evaluate(names["searcher"].agent(), task, episodes=2048).metric
+    assert score.interval[1] < min(score.references[name] for name in ("zero", "echo", "shrunken mean"))
+    plain, plastic, beside = capsys.readouterr().out.splitlines()
+    assert plastic == (
+        f"hebbian,rate=2: squared error {score.metric:.3f} "
+        f"(95% interval {score.interval[0]:.3f} to {score.interval[1]:.3f})"
+    )
+    assert float(plain.split("error ")[1].split()[0]) > score.interval[1]
+    assert f"shrunken mean {score.references['shrunken mean']:.3f}" in beside
 
 
 def test_runs_and_comparisons_from_python(tmp_path, monkeypatch, capsys):
