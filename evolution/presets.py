@@ -36,8 +36,8 @@ _LABELS = "OnlineClassification"
 _PAPER_RULES = ("hebbian", "gradient", "none", "none-wide")
 
 PRESETS: Mapping[str, tuple[Grid, ...]] = {
-    # Settled by measurement with seeds 100 to 102, to show in minutes what larger budgets show too. Processor seconds of
-    # all seeds: 120 for the cues, 130 for the patterns, 105 for the digits; 45 more for the report.
+    # Settled by measurement with seeds 100 to 102, to show in minutes what larger budgets show too. Processor seconds
+    # of all seeds: 120 for the cues, 130 for the patterns, 105 for the digits; 45 more for the report.
     "quick": (
         Grid(
             ("CueReward,n_cues=2,n_show=3,n_query=3,loss_steps=query",), (_HEBBIAN, "none"),
