@@ -33,6 +33,8 @@ class Agent(nn.Module):
     """A frozen dataclass: sizes and options of this network, checked where they are made."""
     learns_from_labels: ClassVar[bool] = False
     """Whether it answers first and then learns from the label that follows the features in the observation."""
+    batch_multiple: int = 1
+    """Batches B are multiples of this number."""
 
     config: dict[str, Any]
     """Keyword arguments of `agents.make` that build this agent again, as JSON."""

@@ -42,9 +42,10 @@ def _newborn(agent: Agent, steps: int) -> int:
     """How many numbers the state of one agent holds at birth, in the form that a life of so many steps has."""
     known: dict[int, int] = vars(agent).setdefault("_newborn", {})
     if steps not in known:
+        least = agent.batch_multiple
         with torch.no_grad():
-            birth = agent.draw_birth(1, torch.Generator().manual_seed(0))
-            known[steps] = _numbers(agent.initial_state((1,), birth, steps))
+            birth = agent.draw_birth(least, torch.Generator().manual_seed(0))
+            known[steps] = _numbers(agent.initial_state((least,), birth, steps)) // least
     return known[steps]
 
 

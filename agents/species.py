@@ -34,6 +34,7 @@ class Species(Agent):
         rule = _Rules([member.rule for member in members])
         super().__init__(first.observation_size, first.output_size, rule=rule, seed=first._seed)
         self.members = nn.ModuleList(members)
+        self.batch_multiple = len(members)
         self.batched = all(member.batched for member in members)
         self.config = first.config | {"species": [member.config for member in members]}
 
@@ -79,7 +80,8 @@ class Species(Agent):
             rows, own = percept[..., number :: len(self.members), :], state[str(number)]
             output, new[str(number)] = member.live(member.perceive(rows[None], own)[0], own)
             outputs.append(output)
-        return torch.stack(outputs, -2).flatten(-3, -2), new
+        rows = torch.broadcast_tensors(*outputs)  # type: ignore[no-untyped-call]
+        return torch.stack(rows, -2).flatten(-3, -2), new
 
     def takes_population(self, names: Collection[str]) -> bool:
         """If all members do."""

@@ -117,6 +117,27 @@ def test_species_live_their_own_rows(task):
         Species(members[:1])
 
 
+@pytest.mark.parametrize("network", ["plastic-mlp", "plastic-rnn", "self-modulated,cell=lstm"])
+@pytest.mark.parametrize("rule", ["none", "additive-hebb"])
+def test_individuals_of_a_species_may_differ_in_any_parameter_alone(task, network, rule):
+    if rule == "additive-hebb" and network.startswith("self-modulated"):
+        rule = "hebbian"
+    both = Species([agents.make_for(task, rule=rule, network=network, seed=seed) for seed in range(2)])
+    with torch.no_grad():
+        expected = agents.rollout(both, task, 8, generator())
+        for name, value in both.named_parameters():
+            same = {name: value.expand(3, *value.shape)}  # the other species does not depend on the individual
+            lived = agents.rollout(both, task, 8, generator(), parameters=same)
+            assert lived.outputs.shape == (3, *expected.outputs.shape), name
+            torch.testing.assert_close(lived.loss, expected.loss.expand(3, 8))
+
+
+@pytest.mark.parametrize("rule", ["none", "additive-hebb"])
+def test_species_are_searched_with_and_without_plasticity(task, rule):
+    agent = agents.make_for(task, rule=rule, network="plastic-mlp", seed=1)
+    assert torch.isfinite(torch.tensor(make_searcher(SPECIES, task, agent).step()["loss"]))
+
+
 def test_species_are_saved_and_loaded(task, tmp_path):
     both = Species([agents.make_for(task, rule="hebbian", hidden=3, seed=seed) for seed in range(2)])
     agents.save(both, tmp_path)
