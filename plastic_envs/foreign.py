@@ -1,6 +1,7 @@
 """What passes between a task and an environment that others wrote: actions fit its space, and answers are looked at."""
 
 import logging
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from plastic_envs.errors import UsageError, usage_error
 Environment = gymnasium.Env[Any, Any]
 Floats = NDArray[np.float64]
 
+USABLE = "those of a Box, of one number or more, or Discrete space"
 ROUNDING = 1e-5
 SLACK = 10.0
 """How far outside an observation may lie, in widths of its range: without a word, and at all.
@@ -148,7 +150,7 @@ def _one(value: Any, kinds: str) -> Any:
 
 def _reader(name: str, space: gymnasium.Space[Any] | None) -> Callable[[Any], Floats | None]:
     """From an observation to numbers (D,), None if it is not of the space's shape and kind."""
-    if isinstance(space, Box):
+    if isinstance(space, Box) and math.prod(space.shape):
         shape = space.shape
 
         def numbers(seen: Any) -> Any:
@@ -171,7 +173,7 @@ def _reader(name: str, space: gymnasium.Space[Any] | None) -> Callable[[Any], Fl
             return row
 
         return one_hot
-    raise UsageError(f"{name} has observations in {space}: those of a Box or Discrete space can be used")
+    raise UsageError(f"{name} has observations in {space}: {USABLE} can be used")
 
 
 def _limits(space: Box) -> tuple[Floats, Floats, Floats]:
@@ -183,7 +185,7 @@ def _limits(space: Box) -> tuple[Floats, Floats, Floats]:
 
 
 def _actor(name: str, space: gymnasium.Space[Any] | None, reverse: bool) -> Callable[[NDArray[Any]], tuple[Any, Any]]:
-    if isinstance(space, Box):
+    if isinstance(space, Box) and math.prod(space.shape):
         if reverse and not space.is_bounded():
             raise UsageError(f"{name} takes actions in {space}, which has no middle: they cannot be reversed")
         shape, dtype, whole = space.shape, space.dtype, np.issubdtype(space.dtype, np.integer)
@@ -203,4 +205,4 @@ def _actor(name: str, space: gymnasium.Space[Any] | None, reverse: bool) -> Call
     if isinstance(space, Discrete):
         sign, first = (-1, int(space.start + space.n - 1)) if reverse else (1, int(space.start))
         return lambda actions: ((first + sign * actions).tolist(), np.ones(len(actions), np.bool_))
-    raise UsageError(f"{name} takes actions in {space}: those of a Box or Discrete space can be used")
+    raise UsageError(f"{name} takes actions in {space}: {USABLE} can be used")

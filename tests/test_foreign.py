@@ -167,6 +167,8 @@ SPACES = [
     Text(3),
     Graph(LINE, None),
     OneOf([LINE, Discrete(2)]),
+    Box(-1, 1, (0,)),
+    Box(-1, 1, (2, 0)),
 ]
 
 
