@@ -31,7 +31,7 @@ FORMAT = 1
 AGENT_FILES = ("agent.json", "agent.safetensors")
 LOGS = ("history.csv", "steps.csv")
 ORIGIN = "run"
-"""The word in an agent's file for the hash of the settings of its run."""
+"""The word in an agent's and a result's file for the hash of the settings of their run."""
 
 
 class RunFolder:
@@ -156,8 +156,7 @@ class RunFolder:
             UsageError: there are fewer rows, or the checkpoint's hashes are of others, or of other settings; or a file
                 is damaged.
         """
-        if digests.get("settings", self.settings_digest()) != self.settings_digest():
-            raise UsageError(f"{self.checkpoint} is not a checkpoint of this run: it was written under other settings")
+        self._check_origin(self.checkpoint, digests.get("settings"))
         kept = self.rows.seek_rows(rows, digests.get("history"))
         self.steps.seek(steps, digests.get("steps"))
         return kept
@@ -184,11 +183,13 @@ class RunFolder:
         """
         self.check_begun()
         agent = agents.load(self.path, trust=trust)
-        if os.path.exists(self.config):
-            origin = read_words(self.path).get(ORIGIN)
-            if origin is not None and origin != self.settings_digest():
-                raise UsageError(f"{self.path / 'agent.safetensors'} is the agent of a run with other settings")
+        self._check_origin(self.path / "agent.safetensors", read_words(self.path).get(ORIGIN))
         return agent
+
+    def _check_origin(self, path: Path, origin: object) -> None:
+        """Refuse a file with the hash of other settings; those of earlier versions have none."""
+        if origin is not None and os.path.exists(self.config) and origin != self.settings_digest():
+            raise UsageError(f"{path} is that of a run with other settings")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Commit."""
@@ -199,8 +200,8 @@ class RunFolder:
         return load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
 
     def write_result(self, result: RunResult) -> None:
-        """Write result.json; numbers that are not finite become null."""
-        self._write_json(self.result, result.to_json())
+        """Write result.json, with the hash of the run's settings; numbers that are not finite become null."""
+        self._write_json(self.result, {**result.to_json(), ORIGIN: self.settings_digest()})
 
     def forget_result(self) -> None:
         """Remove it: the run goes on."""
@@ -210,12 +211,14 @@ class RunFolder:
         """The result, None while there is none.
 
         Raises:
-            UsageError: the file is damaged, or its scores are not those of the history.
+            UsageError: the file is damaged, or that of another run, or its scores are not those of the history.
         """
         if not self.result.exists():
             return None
+        values = read_json(self.result)
+        self._check_origin(self.result, values.pop(ORIGIN, None))
         try:
-            result = RunResult.from_json(read_json(self.result))
+            result = RunResult.from_json(values)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.result} is damaged: {error}") from error
         if self.history.exists() and (rows := self.read_history()):
@@ -285,8 +288,7 @@ def load_run(path: str | Path, *, trust: Collection[str] = ()) -> LoadedRun:
     folder = RunFolder(Path(path))
     if not os.path.exists(folder.config):
         raise MissingFileError(f"{path} is not a run folder: it has no config.json")
-    settings, agent = folder.read_settings(), folder.load_agent(trust)
-    return LoadedRun(settings, agent, folder.read_history(), folder.read_result())
+    return LoadedRun(folder.read_settings(), folder.load_agent(trust), folder.read_history(), folder.read_result())
 
 
 def load_agent(path: str | Path, *, trust: Collection[str] = ()) -> agents.Agent:

@@ -45,7 +45,7 @@ def test_a_stopped_run_does_not_go_on_with_a_file_of_another(name, runs, tmp_pat
     shutil.copy(runs / "stopped 1" / name, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     with pytest.raises(
-        UsageError, match=r"not a checkpoint of this run|not those of this run's checkpoint|not of one run"
+        UsageError, match=r"that of a run with other settings|not those of this run's checkpoint|not of one run"
     ) as error:
         train(SEEDS[0], tmp_path / "run", resume=True)
     assert name in str(error.value)
@@ -66,9 +66,9 @@ def test_an_edited_history_is_refused(column, runs, tmp_path):
 def test_all_logs_and_the_checkpoint_of_another_run_are_refused_by_the_settings(runs, tmp_path):
     shutil.copytree(runs / "stopped 1", tmp_path / "run")
     shutil.copy(runs / "stopped 0" / "config.json", tmp_path / "run")
-    with pytest.raises(UsageError, match="it was written under other settings"):
+    with pytest.raises(UsageError, match="is that of a run with other settings"):
         train(SEEDS[0], tmp_path / "run", resume=True)
-    with pytest.raises(UsageError, match=r"agent\.safetensors is the agent of a run with other settings"):
+    with pytest.raises(UsageError, match=r"agent\.safetensors is that of a run with other settings"):
         load_run(tmp_path / "run")
 
 
@@ -94,8 +94,18 @@ def test_what_is_of_another_run_is_not_shown(name, command, runs, tmp_path, caps
 
 
 def test_a_result_of_another_run_is_not_taken_for_the_end(runs, tmp_path):
+    """Nor with all else that is of that run, and whatever its scores are."""
+    shutil.copytree(runs / "whole 1", tmp_path / "moved")
+    shutil.copy(runs / "whole 0" / "config.json", tmp_path / "moved")
+    with pytest.raises(UsageError, match=r"result\.json is that of a run with other settings"):
+        train(SEEDS[0], tmp_path / "moved", resume=True)
+
+
+def test_a_result_of_earlier_versions_has_the_scores_of_its_history(runs, tmp_path):
     shutil.copytree(runs / "whole 0", tmp_path / "run")
-    shutil.copy(runs / "whole 1" / "result.json", tmp_path / "run")
+    values = json.loads((runs / "whole 1" / "result.json").read_text())
+    del values["run"]
+    (tmp_path / "run" / "result.json").write_text(json.dumps(values))
     with pytest.raises(UsageError, match=r"result\.json and history\.csv are not of one run: metric"):
         train(SEEDS[0], tmp_path / "run", resume=True)
 
