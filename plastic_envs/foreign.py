@@ -1,7 +1,6 @@
 """What passes between a task and an environment that others wrote: actions fit its space, and answers are looked at."""
 
 import logging
-import math
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -150,7 +149,7 @@ def _one(value: Any, kinds: str) -> Any:
 
 def _reader(name: str, space: gymnasium.Space[Any] | None) -> Callable[[Any], Floats | None]:
     """From an observation to numbers (D,), None if it is not of the space's shape and kind."""
-    if isinstance(space, Box) and math.prod(space.shape):
+    if isinstance(space, Box) and 0 not in space.shape:
         shape = space.shape
 
         def numbers(seen: Any) -> Any:
@@ -185,7 +184,7 @@ def _limits(space: Box) -> tuple[Floats, Floats, Floats]:
 
 
 def _actor(name: str, space: gymnasium.Space[Any] | None, reverse: bool) -> Callable[[NDArray[Any]], tuple[Any, Any]]:
-    if isinstance(space, Box) and math.prod(space.shape):
+    if isinstance(space, Box) and 0 not in space.shape:
         if reverse and not space.is_bounded():
             raise UsageError(f"{name} takes actions in {space}, which has no middle: they cannot be reversed")
         shape, dtype, whole = space.shape, space.dtype, np.issubdtype(space.dtype, np.integer)

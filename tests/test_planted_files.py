@@ -181,8 +181,10 @@ def test_an_agents_file_may_name_no_code_anywhere(run, tmp_path, key, value):
 @pytest.mark.parametrize("command", ["evaluate", "report"])
 def test_a_config_may_name_no_code(run, tmp_path, task, command, capsys):
     agents.save(agents.load(run), tmp_path)  # without a mark of the run it is from
-    for name in ("history.csv", "result.json"):
-        (tmp_path / name).write_bytes((run / name).read_bytes())
+    (tmp_path / "history.csv").write_bytes((run / "history.csv").read_bytes())
+    result = json.loads((run / "result.json").read_text())
+    del result["run"]
+    (tmp_path / "result.json").write_text(json.dumps(result))
     config = json.loads((run / "config.json").read_text())
     config["settings"]["task"] = task
     (tmp_path / "config.json").write_text(json.dumps(config))
