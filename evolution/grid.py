@@ -121,12 +121,14 @@ def seeds_from(text: str) -> tuple[int, ...]:
 def specs_from(values: Iterable[str]) -> tuple[str, ...]:
     """Spec strings from the command line, where `SequenceReproduction,delay=5` is one and `hebbian,none` is two.
 
-    A part with `=` is an option of the name before it.
+    A part with `=` is an option of the name before it; a comma may have nothing behind it, as in `hebbian, none`.
     """
     specs: list[str] = []
     for value in values:
         first = True
         for part in value.split(","):
+            if not part.strip():
+                continue
             if first or "=" not in part:
                 specs.append(part.strip())
             else:

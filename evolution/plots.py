@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike
 from evolution.plots_references import REFERENCE, name_beyond, reference_lines, scale
 from evolution.statistics import mean_interval
 from evolution.summary import Cell, Summary
+from evolution.verdicts import is_control
 from plastic_envs.writing import make_folder, write_atomically
 
-# Okabe and Ito's palette, told apart by colour-blind readers; grey for what has no plasticity.
+# Okabe and Ito's palette, told apart by colour-blind readers; greys for what has no plasticity.
 _OWN = {
     "hebbian": "#0072B2", "gradient": "#D55E00", "none": "#555555", "none-wide": "#9A9A9A",
     "decaying-hebb": "#009E73", "oja": "#CC79A7", "additive-hebb": "#E69F00", "abcd": "#56B4E9",
@@ -27,6 +28,7 @@ _OWN = {
     "pool": "#009E73", "pseudo-gradient": "#CC79A7",
 }  # fmt: skip
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6A3D9A", "#000000")
+GREYS = ("#555555", "#9A9A9A", "#222222", "#C4C4C4")
 STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 DPI = 150
@@ -63,12 +65,18 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def colour(rule: str, rules: Sequence[str]) -> str:
-    """The rule's colour: its own in every figure, unless another option of the same rule has it already."""
+    """The rule's colour: its own in every figure, on the first of several networks and with the first options.
+
+    Colours of the other rules come last among those that are free, and what has no plasticity has another grey.
+    """
+    bare = {name: name.partition(" on ")[0].partition(",")[0] for name in rules}
+    others = {_OWN[found] for found in bare.values() if found in _OWN}
+    spare = sorted(PALETTE, key=others.__contains__)
     taken: dict[str, str] = {}
-    for name in rules:
-        own = _OWN.get(name.partition(",")[0])
-        free = [shade for shade in PALETTE if shade not in taken.values()] or [PALETTE[len(taken) % len(PALETTE)]]
-        taken[name] = own if own is not None and own not in taken.values() else free[0]
+    for name, found in bare.items():
+        shades = [*([_OWN[found]] if found in _OWN else ()), *(GREYS if is_control(name) else ()), *spare]
+        free = [shade for shade in shades if shade not in taken.values()]
+        taken[name] = free[0] if free else PALETTE[len(taken) % len(PALETTE)]
     return taken[rule]
 
 

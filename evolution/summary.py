@@ -54,9 +54,10 @@ class Cell:
 
     @property
     def seconds(self) -> float | None:
-        """Mean wall-clock seconds of a finished run."""
+        """Mean wall-clock seconds of a finished run; None if they are not known of all."""
         seconds = [run.result.seconds for run in self.finished if run.result]
-        return sum(seconds) / len(seconds) if seconds else None
+        mean = sum(seconds) / len(seconds) if seconds else math.nan
+        return mean if math.isfinite(mean) else None
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 """What the figures say, in words: which rule, found how, and whether the intervals separate."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from evolution.registry import GRADIENT, SEARCHERS
@@ -24,6 +25,15 @@ METHOD = (
 def is_control(rule: str) -> bool:
     """Whether a rule's spec names a network without plasticity."""
     return parse_spec(rule.partition(" on ")[0])[0] in CONTROLS  # behind it a network, where there are several
+
+
+def control_for(summary: Summary, cell: Cell, cells: Iterable[Cell]) -> Cell | None:
+    """The best of some cells without plasticity that a rule is held against: on its own network, if there is one."""
+    controls = [other for other in cells if is_control(other.rule)]
+    network = cell.rule.partition(" on ")[2]
+    return summary.best(other for other in controls if other.rule.partition(" on ")[2] == network) or summary.best(
+        controls
+    )
 
 
 def is_gradient(searcher: str) -> bool:
@@ -107,11 +117,12 @@ def _rules(summary: Summary, searcher: str) -> str:
         return ""
     text = f"Rules by {searcher}, best first: "
     text += ", ".join(f"{cell.rule} {_score(summary, cell)}" for cell in ranked) + "."
-    control = summary.best(cell for cell in ranked if is_control(cell.rule))
     plastic = [cell for cell in ranked if not is_control(cell.rule)]
-    if control is not None and plastic:
-        pairs = [f"{cell.rule} {_separation(summary, cell, control)}" for cell in plastic]
-        text += f" Against {control.rule}: {'; '.join(pairs)}."
+    pairs: dict[str, list[str]] = {}  # by the control
+    for cell in plastic:
+        if (control := control_for(summary, cell, ranked)) is not None:
+            pairs.setdefault(control.rule, []).append(f"{cell.rule} {_separation(summary, cell, control)}")
+    text += "".join(f" Against {rule}: {'; '.join(told)}." for rule, told in pairs.items())
     if len(plastic) > 1:
         text += f" {plastic[0].rule} against {plastic[1].rule}: {_separation(summary, plastic[0], plastic[1])}."
     return text

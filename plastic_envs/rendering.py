@@ -16,6 +16,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from matplotlib.ticker import MaxNLocator
 except ImportError:
     raise MissingExtraError("a picture of an episode", "plots") from None
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from plastic_envs.supervised import SupervisedTask
 
 SIZE = (640, 480)  # of a frame, in pixels
-LEFT, RIGHT, TOP, BOTTOM, GAP = 84, 16, 34, 44, 10  # margins and the space between parts, in pixels
+LEFT, RIGHT, TOP, BOTTOM, GAP = 84, 56, 34, 44, 10  # margins and the space between parts, in pixels
 LEGIBLE, THUMBNAIL = 10, 100  # pixels: the least width of one image beside others, and the height of one alone
 FUTURE, SCORED, TARGET, ANSWER = "#eeeeee", "#e3ecf7", "black", "tab:orange"
 
@@ -97,17 +98,21 @@ def draw_episode(
         step_width = (width - LEFT - RIGHT) / task.horizon
         strip = _strip_height(part, step_width)
         axes = _add_axes(figure, top - strip, strip, task.horizon, name)
-        _draw_strip(axes, values, part, scale, None if step_width >= LEGIBLE else (upto - 1, strip / step_width))
+        image = _draw_strip(
+            axes, values, part, scale, None if step_width >= LEGIBLE else (upto - 1, strip / step_width)
+        )
+        if (shown := image.get_array()) is not None and shown.ndim == 2:  # what is in colours has no scale
+            _add_scale(figure, image, top - strip, strip)
         top -= strip + GAP
     axes = _add_axes(figure, BOTTOM, top - BOTTOM, task.horizon, "")
     axes.set_ylabel(_answers_name(task), fontsize=9)
     axes.yaxis.label.set(rotation=90, ha="center", va="bottom")
     axes.set_facecolor("white")
-    axes.set_xlabel("step", fontsize=9)
+    axes.set_xlabel("step (shaded: the steps that are scored)", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=8, bottom=True, labelbottom=True, left=True, labelleft=True)
     _draw_answers(axes, task, episode, actions, upto)
-    place = (1 - RIGHT / width, 1 - 0.6 * TOP / height)
+    place = (1 - GAP / width, 1 - 0.6 * TOP / height)
     style = {"fontsize": 9, "ncols": 2, "frameon": False, "borderaxespad": 0, "handletextpad": 0, "columnspacing": 0.5}
     figure.legend(loc="center right", bbox_to_anchor=place, **style)
     return figure
@@ -121,7 +126,8 @@ def _title(task: "SupervisedTask", episode: Episode, actions: Tensor, upto: int)
     if not mask.any():
         return title
     metric = task.step_metric(actions[:answered], episode.targets[:answered], episode.inputs[:answered])[mask].mean()
-    return f"{title} · {task.metric_kind} {metric:.3f}"
+    score = f"{100 * metric:.1f}%" if task.metric_kind == "accuracy" else f"{metric:.3f}"
+    return f"{title} · {task.metric_kind} {score}"
 
 
 def _strip_height(part: Slice, step_width: float) -> float:
@@ -146,9 +152,20 @@ def _add_axes(figure: Figure, bottom: float, height: float, horizon: int, name: 
     return axes
 
 
+def _add_scale(figure: Figure, image: AxesImage, bottom: float, height: float) -> None:
+    """What the colours of a strip stand for, on its right: the lowest number and the highest."""
+    width, full_height = figure.get_size_inches() * figure.dpi
+    place = ((width - RIGHT + 6) / width, bottom / full_height, 8 / width, height / full_height)
+    axes = figure.add_axes(place, label="scale")
+    low, high = image.get_clim()
+    bar = figure.colorbar(image, cax=axes, ticks=[low, high], format=lambda value, _: f"{value:.2g}".replace("-", "−"))
+    bar.outline.set_linewidth(0.5)
+    axes.tick_params(labelsize=6, length=2, width=0.5, pad=1)
+
+
 def _draw_strip(
     axes: Axes, values: NDArray[np.float32], part: Slice, scale: float, alone: tuple[int, float] | None
-) -> None:
+) -> AxesImage:
     """One part of the input over time: a column of numbers per step (T, size), or an image per step.
 
     If all images would be too small, `alone` says which step's is drawn, and the strip's height in widths of a step.
@@ -172,7 +189,7 @@ def _draw_strip(
     else:
         picture = values.T[::-1]  # the first number at the bottom, as in the axes of the answers
     signed = bool((values < 0).any())
-    axes.imshow(
+    return axes.imshow(
         picture,
         cmap="RdBu_r" if signed else "Greys",
         vmin=-scale if signed else 0,

@@ -206,6 +206,7 @@ def test_seeds_and_specs_as_written():
     assert seeds_from("0,3,7") == (0, 3, 7)
     assert specs_from(["hebbian,none"]) == ("hebbian", "none")
     assert specs_from(["A,x=1,y=2", "b:C,z=0"]) == ("A,x=1,y=2", "b:C,z=0")
+    assert specs_from(["hebbian,", "none"]) == ("hebbian", "none")  # `hebbian, none`, as people type it
     assert specs_from(["hebbian,rate=0.2,none"]) == ("hebbian,rate=0.2", "none")
     for text in ("0", "-1", "two", "1,", ""):
         with pytest.raises(UsageError, match="--seeds"):

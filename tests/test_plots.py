@@ -165,6 +165,16 @@ def test_a_rule_has_one_colour_everywhere():
     assert len({plots.colour(rule, many) for rule in many}) == 8
 
 
+def test_rules_on_several_networks_are_told_apart():
+    rules = [f"{rule} on {network}" for rule in ("hebbian", "none") for network in ("plastic-rnn", "self-modulated")]
+    colours = [plots.colour(rule, rules) for rule in rules]
+    assert colours[0] == plots.colour("hebbian", ("hebbian",))
+    assert len(set(colours)) == 4
+    assert set(colours[2:]) < set(plots.GREYS)  # without plasticity
+    several = ("hebbian on plastic-rnn", "hebbian on self-modulated", "gradient on self-modulated")
+    assert plots.colour(several[2], several) == plots.colour("gradient", ("gradient",))
+
+
 def test_fast_weights_say_which_side_is_which(drawn, tmp_path):
     weights = {"recurrent": np.zeros((4, 2, 3), np.float32), "output": np.ones((4, 3, 1), np.float32)}
     trace = WeightTrace("any", weights, None, np.arange(4) == 3)

@@ -107,10 +107,23 @@ def test_draw_episode_shows_what_it_is_asked_for(spec, answers):
     figure = draw_episode(task, episode, task.oracle(episode), index=2)
     title = figure.texts[0].get_text()
     assert title.startswith(f"{type(task).__name__} · step {task.horizon}/{task.horizon} · {task.metric_kind}")
-    assert [axes.get_ylabel() for axes in figure.axes] == [*task.slices, answers]
+    named = [axes.get_ylabel() for axes in figure.axes if axes.get_label() != "scale"]
+    assert named == [*task.slices, answers]
     figure.draw_without_rendering()
     assert all(axes.yaxis.label.get_window_extent().x0 >= 0 for axes in figure.axes)
     assert "·" not in draw_episode(task, episode, task.oracle(episode), upto=2).texts[0].get_text().partition("2/")[2]
+
+
+def test_pictures_say_what_colours_and_shades_stand_for():
+    task = make_task("CueReward")
+    episode = task.sample(1, torch.Generator().manual_seed(0))
+    figure = draw_episode(task, episode, torch.zeros(0, 1, 1))
+    scales = [axes.get_yticks().tolist() for axes in figure.axes if axes.get_label() == "scale"]
+    for (low, high), part in zip(scales, task.slices.values(), strict=True):
+        values = episode.inputs[..., part.columns]
+        assert high == pytest.approx(float(values.abs().max()))
+        assert low == (-high if bool((values < 0).any()) else 0)
+    assert "step (shaded: the steps that are scored)" in [axes.get_xlabel() for axes in figure.axes]
 
 
 def test_no_render_mode_no_picture():

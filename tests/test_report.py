@@ -18,7 +18,7 @@ from evolution.references import EXPLANATIONS
 from evolution.results import RunResult
 from evolution.statistics import Interval
 from evolution.summary import Summary, short_names, summarise
-from evolution.tables import format_interval, format_number, markdown
+from evolution.tables import format_interval, format_number, markdown, rows
 from evolution.verdicts import headline, verdicts
 from plastic_envs import make_task
 from plastic_envs.errors import MissingExtraError, UsageError
@@ -183,6 +183,31 @@ def summary(
             settings = RunSettings(task, rule=rule, searcher=searcher, seed=seed)
             runs.append(RunRecord(Path("nowhere"), settings, "finished", result=result))
     return summarise(runs, {task: (metric, metric in ("accuracy", "reward"))})[0]
+
+
+def test_rules_are_held_against_no_plasticity_on_their_own_network():
+    made = summary({
+        ("hebbian on a", "backprop"): [0.10, 0.11, 0.12],
+        ("none on a", "backprop"): [0.28, 0.29, 0.30],
+        ("hebbian on b", "backprop"): [0.20, 0.21, 0.22],
+        ("none on b", "backprop"): [0.14, 0.15, 0.16],
+    })  # fmt: skip
+    text = verdicts(made)[0]
+    assert "Against none on a: hebbian on a ahead by 0.180" in text
+    assert "Against none on b: hebbian on b behind by 0.060" in text
+
+
+def test_seconds_that_are_not_known_are_missing():
+    made = summary({("hebbian", "backprop"): [0.1, 0.2]})
+    runs = [replace(run, result=replace(run.result, seconds=float("nan"))) for run in made.cells[0].runs]
+    unknown = replace(made, cells=(replace(made.cells[0], runs=tuple(runs)),))
+    assert rows(unknown)[0][-1] == "–"
+
+
+def test_a_comparison_without_runs_says_so(page, tmp_path):
+    head = json.loads((page.parent / "compare.json").read_text())
+    (tmp_path / "compare.json").write_text(json.dumps(head | {"runs": []}))
+    assert "<li>This comparison names no runs.</li>" in report(tmp_path).read_text()
 
 
 def test_words_when_intervals_separate():
