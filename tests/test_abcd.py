@@ -231,7 +231,7 @@ def test_describe_names_every_coefficient() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"rule": "abcd,variant=BCD"}, "variant must be one of A, AD, AD\\+lr, .*, not 'BCD'"),
+        ({"rule": "abcd,variant=BCD"}, "variant 'BCD': did you mean 'ABCD'"),
         ({"rule": "abcd,sharing=0"}, "sharing must be connection, layer or a number of clusters, at least 1, not 0"),
         ({"rule": "abcd,sharing=true"}, "at least 1, not True"),
         ({"rule": "abcd,sharing=synapse"}, "at least 1, not 'synapse'"),

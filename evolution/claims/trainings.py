@@ -217,9 +217,12 @@ def _as_read(values: dict[str, Any]) -> Any:
 
 def _plain(task: Task) -> dict[str, Any]:
     """A task's attributes that are numbers, words or truth values: options and sizes, not what it found out later."""
-    given = {name: value for name, value in vars(task).items() if isinstance(value, int | float | str)}
     return {
-        name: value for name, value in given.items() if not isinstance(getattr(type(task), name, None), cached_property)
+        name: value
+        for name, value in vars(task).items()
+        if isinstance(value, int | float | str)
+        and not name.startswith("_")  # what was noted while it was used
+        and not isinstance(getattr(type(task), name, None), cached_property)
     }
 
 
