@@ -162,6 +162,7 @@ def save(canvas: Figure, path: Path) -> None:
             data = io.BytesIO()
             canvas.savefig(data, format=form, dpi=DPI, metadata=metadata)
             write_atomically(path.with_suffix(f".{form}"), data.getvalue())
+            canvas.set_layout_engine("none")  # the places that were found for one form serve the other
 
 
 def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:

@@ -143,7 +143,7 @@ def test_checkpoint_of_another_run_is_refused(interrupted, folder, tmp_path):
 
     train(settings("snes" if "pgpe" in interrupted[0].searcher else "pgpe"), tmp_path / "other", progress=interrupt)
     shutil.copy(tmp_path / "other" / "checkpoint.pt", folder)
-    refused(interrupted[0], folder, "is not a checkpoint of this run")
+    refused(interrupted[0], folder, "is that of a run with other settings")
 
 
 def test_damaged_checkpoint_is_refused_or_harmless(interrupted, folder):
