@@ -24,16 +24,7 @@ MEGABYTE = 2**20
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
 
 
-@pytest.fixture(autouse=True)
-def _folder(monkeypatch, tmp_path):
-    """The test's own folder is all there is, and nothing is downloaded."""
-    pooch = pytest.importorskip("pooch")
-
-    def refuse(url, *_, **__):
-        raise OSError(f"no network to {url}")
-
-    monkeypatch.setattr(pooch, "retrieve", refuse)
-    monkeypatch.setenv("PLASTIC_ENVS_DATA", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("only_data_folder")
 
 
 @contextlib.contextmanager

@@ -16,17 +16,7 @@ from tests.test_archives import BATCHES, tar_of
 from tests.test_data_files import MNIST_FILES, emnist_files, write
 from tests.test_picture_data import omniglot
 
-
-@pytest.fixture(autouse=True)
-def _folder(monkeypatch, tmp_path):
-    """The test's own folder is all there is, and nothing is downloaded."""
-    pooch = pytest.importorskip("pooch")
-
-    def refuse(url, *_, **__):
-        raise OSError(f"no network to {url}")
-
-    monkeypatch.setattr(pooch, "retrieve", refuse)
-    monkeypatch.setenv("PLASTIC_ENVS_DATA", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("only_data_folder")
 
 
 def of_python_2(labels, pixels, key=b"labels"):
