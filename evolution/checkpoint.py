@@ -1,6 +1,7 @@
 """Checkpoints that hold nothing but numbers."""
 
 import io
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,8 +11,11 @@ import torch
 from torch import Tensor
 
 from plastic_envs.errors import UsageError
-from plastic_envs.reading import read_bytes
+from plastic_envs.reading import check_entries, read_bytes
 from plastic_envs.writing import write_atomically
+
+DEEPEST = 100
+"""How deeply things are nested in a state, at most."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -34,6 +38,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, is damaged, or holds anything but tensors, numbers and strings.
     """
     data = read_bytes(path, blowup=3)
+    check_entries(path, data)
     try:
         # torch does not look at the checksums of the records; zipfile does.
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -51,17 +56,28 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(foreign) from error
     except Exception as error:  # torch raises many kinds; each means that the file is not whole
         raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, dict) or not _is_plain(state):
+    if not isinstance(state, dict) or not _is_plain(state, len(data)):
         raise UsageError(foreign)
     return state
 
 
-def _is_plain(value: Any) -> bool:
-    if type(value) is dict:
-        return all(type(key) in (str, int) and _is_plain(item) for key, item in value.items())
-    if type(value) in (list, tuple):
-        return all(_is_plain(item) for item in value)
-    return type(value) in (Tensor, bool, int, float, str, type(None))
+def _is_plain(state: Any, most: float = math.inf) -> bool:
+    """Whether there is nothing else in it, in no more places than `most`, and no deeper than can be walked."""
+    waiting, count = [(state, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if count > most or depth > DEEPEST:
+            return False
+        if type(value) is dict:
+            if not all(type(key) in (str, int) for key in value):
+                return False
+            waiting.extend((item, depth + 1) for item in value.values())
+        elif type(value) in (list, tuple):
+            waiting.extend((item, depth + 1) for item in value)
+        elif type(value) not in (Tensor, bool, int, float, str, type(None)):
+            return False
+    return True
 
 
 def same_state(a: Any, b: Any) -> bool:

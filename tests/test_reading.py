@@ -1,16 +1,19 @@
 """Files that are no files, or far too large, are refused before they are opened."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import agents
 from evolution.checkpoint import load_checkpoint
 from evolution.history import read_rows
 from evolution.steps import read_steps
+from plastic_envs.data.archives import read_zip
 from plastic_envs.errors import UsageError
 from plastic_envs.reading import read_json
 from plastic_envs.writing import write_atomically
@@ -42,6 +45,10 @@ KINDS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "device": (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a file"),
     "folder": (lambda path: path.mkdir(), "it is a folder, not a file"),
     "huge": (sparse, "10,000 GB"),
+    "file of the system that waits": (
+        lambda path: path.symlink_to("/proc/kmsg"),
+        "is damaged|does not hold|cannot read",
+    ),
     "loop": (lambda path: path.symlink_to(path), "cannot read|no agent here"),
 }
 
@@ -67,3 +74,36 @@ def test_a_pipe_or_a_link_where_a_file_is_written_first_is_replaced(tmp_path: Pa
     write_atomically(tmp_path / "b.json", b"new")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes() == b"new"
     assert (tmp_path / "own").read_bytes() == b"own"
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.json"
+    os.mkfifo(path)
+    regular = os.stat(__file__)
+    monkeypatch.setattr(os, "stat", lambda *_, **__: regular)
+    with pytest.raises(UsageError, match="it is a named pipe, not a file"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("read", [load_checkpoint, lambda path: next(read_zip(path, ".png", 1, 10**8))])
+def test_an_archive_of_many_entries(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(b"PK\1\2" * 400_000)
+    with pytest.raises(UsageError, match="it holds 400,000 files, and at most 80,000 are read"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", ["deep", "shared"])
+def test_a_checkpoint_that_nests_without_end(kind: str, tmp_path: Path) -> None:
+    """Pickles make nested things without nesting themselves; of one that is held twice at each depth, 2⁶⁰ leaves."""
+    value: Any = [0]
+    for _ in range(60 if kind == "shared" else 5000):
+        value = [value, value] if kind == "shared" else [value]
+    recursion, path = sys.getrecursionlimit(), tmp_path / "checkpoint.pt"
+    sys.setrecursionlimit(10**6)
+    try:
+        torch.save({"rows": value}, path)
+    finally:
+        sys.setrecursionlimit(recursion)
+    with pytest.raises(UsageError, match="not loaded"):
+        load_checkpoint(path)

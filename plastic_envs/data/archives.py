@@ -1,6 +1,7 @@
 """Files out of archives, read in one pass and never more of them than is meant."""
 
 import gzip
+import io
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -11,7 +12,7 @@ from typing import BinaryIO
 from plastic_envs.checks import in_gb
 from plastic_envs.data.files import is_system
 from plastic_envs.errors import FileUsageError
-from plastic_envs.reading import check_file
+from plastic_envs.reading import check_entries, opened, read_bytes
 
 BLOCK, MOST_MEMBERS = 512, 1000  # of a tar archive
 
@@ -27,10 +28,11 @@ def reading(path: Path, limit: int) -> Iterator[BinaryIO | gzip.GzipFile]:
     Raises:
         FileUsageError: it is no regular file, is too large, is cut short or damaged.
     """
-    check_file(path, limit)
     try:
-        with path.open("rb") as raw:
-            if raw.peek(2).startswith(b"\x1f\x8b"):
+        with opened(path, limit) as raw:
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if compressed:
                 with gzip.open(raw) as file:
                     yield file
             else:
@@ -105,9 +107,10 @@ def read_zip(path: Path, suffix: str, each: int, limit: int) -> Iterator[tuple[s
         FileUsageError: it cannot be read, is damaged, or a file is encrypted or larger than `each` bytes, or all
             together than `limit`.
     """
-    check_file(path, limit)
+    content = read_bytes(path, limit)
+    check_entries(path, content)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             found = {info.filename: info for info in archive.infolist() if info.filename.lower().endswith(suffix)}
             members = {name: found[name] for name in sorted(found) if not any(map(is_system, name.split("/")))}
             total = sum(info.file_size for info in members.values())

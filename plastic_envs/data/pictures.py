@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from plastic_envs.checks import in_gb
 from plastic_envs.errors import MissingExtraError, UsageError
-from plastic_envs.reading import check_file
+from plastic_envs.reading import opened
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """All that is opened, whatever a file is called: Pillow hands others to programs such as Ghostscript."""
@@ -52,12 +52,11 @@ def read_picture(source: Path | bytes, name: object, grey: bool = False) -> Tens
         MissingExtraError: Pillow is absent.
     """
     image = pillow()
-    if isinstance(source, Path):
-        check_file(source, MOST_BYTES)
+    stream = io.BytesIO(source) if isinstance(source, bytes) else opened(source, MOST_BYTES)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is told here by a sentence, and of what does not matter
-            with image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
+            with stream as file, image.open(file, formats=FORMATS) as picture:
                 _check(picture, name)
                 values = np.asarray(_on_white(image, picture).convert("L" if grey else "RGB"))
     except UsageError:
