@@ -23,7 +23,7 @@ def check_finite(must: str, values: Tensor, dims: Sequence[str], counts: Tensor 
     Raises:
         UsageError: a value is not finite.
     """
-    if values.sum().isfinite():  # one pass, no copy
+    if math.isfinite(values.sum().item()):  # one pass, no copy
         return
     wrong = ~values.isfinite()
     if counts is not None:
