@@ -141,10 +141,10 @@ class Agent(nn.Module):
 
         What is random at birth is then drawn from the agent's own seed, anew for each newborn.
         """
-        if observation.shape[-1:] != (self.observation_size,) or observation.dtype != self._dtype():
+        if observation.shape[-1:] != (self.observation_size,) or observation.dtype != self.dtype:
             raise UsageError(
                 f"observation has the shape {tuple(observation.shape)} and {observation.dtype}: this agent takes "
-                f"(..., {self.observation_size}) and {self._dtype()}"
+                f"(..., {self.observation_size}) and {self.dtype}"
             )
         if observation.dim() == 1:  # one agent: live as a batch of one
             batch = None if state is None else map_state(state, lambda x: x[None])
@@ -156,7 +156,9 @@ class Agent(nn.Module):
             state = self.initial_state(observation.shape[:-1], self.draw_birth(observation.shape[-2], self._births))
         return self.live(self.perceive(observation[None], state)[0], state, record)
 
-    def _dtype(self) -> torch.dtype:
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its parameters, of what it observes, and of its outputs."""
         return next((value.dtype for value in self.parameters()), torch.float32)
 
     def takes_population(self, names: Collection[str]) -> bool:

@@ -57,7 +57,7 @@ class CapNetwork(Agent):
 
     def draw_birth(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the input weights (B, F, V) and, beyond one round, the edges of the graph (B, V, V), 1 or 0."""
-        options, units, device, dtype = self.options, self.options.hidden, generator.device, self._dtype()
+        options, units, device, dtype = self.options, self.options.hidden, generator.device, self.dtype
         n_weights = batch_size * units * (self.features + (units if options.rounds > 1 else 0))
         check_memory(f"{n_weights:,} weights at birth", 8e-9 * n_weights, "take fewer units or episodes")
 

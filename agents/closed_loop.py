@@ -63,7 +63,7 @@ class ClosedLoop:
             )
         step = self.task.step(self.world, action)
         if not self.outcomes:
-            check_step(self.task, step, tuple(self.alive.shape))
+            check_step(self.task, step, tuple(self.alive.shape), self.observation.dtype)
         self.world, self.observation = step.state, step.observation
         self.outcomes.append(step.outcome)
         self.alive = self.alive & ~step.terminated

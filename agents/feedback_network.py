@@ -73,9 +73,7 @@ class FeedbackNetwork(Agent):
         birth = {}
         for kind in kinds:
             for layer, (n, m) in self.shapes.items():
-                uniform = torch.rand(
-                    batch_size, n, m, generator=generator, device=generator.device, dtype=self._dtype()
-                )
+                uniform = torch.rand(batch_size, n, m, generator=generator, device=generator.device, dtype=self.dtype)
                 birth[f"{kind}.{layer}"] = uniform.mul_(2).sub_(1).mul_(math.sqrt(6 / (n + m)))
         return birth
 

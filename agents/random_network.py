@@ -178,8 +178,8 @@ class RandomNetwork(Agent):
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         if self.options.start == "normal":
-            return torch.randn(shape, generator=generator, dtype=self._dtype(), device=generator.device) * NORMAL
-        uniform = torch.rand(shape, generator=generator, dtype=self._dtype(), device=generator.device)
+            return torch.randn(shape, generator=generator, dtype=self.dtype, device=generator.device) * NORMAL
+        uniform = torch.rand(shape, generator=generator, dtype=self.dtype, device=generator.device)
         return (uniform * 2 - 1) * UNIFORM
 
     def _check_memory(self, what: str, copies: int) -> None:

@@ -13,11 +13,11 @@ from agents.given_parameters import named, population_size
 from agents.normalisation import Moments
 from agents.sizes import check_lives
 from plastic_envs.checks import check_int, choose, shown
-from plastic_envs.errors import UnknownNameError, UsageError
+from plastic_envs.errors import UnknownNameError, UsageError, WrongTypeError
 from plastic_envs.precision import in_float32
-from plastic_envs.supervised import SupervisedTask, checked_values
+from plastic_envs.supervised import SupervisedTask, check_form, checked_values
 from plastic_envs.task import Episode, Task, Trace
-from plastic_envs.task_checks import check_task, check_trace, reset_checked
+from plastic_envs.task_checks import check_measure, check_task, check_trace, reset_checked
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,14 @@ def rollout(
     if isinstance(task, SupervisedTask) and act is None:
         if episode is None:
             episode = task.checked_sample(batch_size, generator)
-        elif episode.inputs.shape[:2] != (task.horizon, batch_size):
-            raise UsageError(
-                f"episode has {' × '.join(map(str, episode.inputs.shape[:2]))} steps × episodes, "
-                f"not the task's {task.horizon} × batch_size={batch_size}"
-            )
         else:
+            _check_size(task, episode, batch_size)
+            check_form(task, "episode", episode, batch_size, agent.dtype)
             episode = checked_values(task, "episode", episode)
         world: Any = None
         first = episode.inputs[0]
     else:
-        world, first = reset_checked(task, batch_size, generator)
+        world, first = reset_checked(task, batch_size, generator, agent.dtype)
     birth = agent.draw_birth(batch_size, generator) if birth is None else birth
     lifetimes = _Lifetimes(agent, task, episode, world, first, birth, tuple(record), act)
     values = {f"agent.{name}": value for name, value in parameters.items()}
@@ -126,7 +123,8 @@ def rollout(
     penalty = individuals(lambda values: torch.func.functional_call(_Penalty(agent), values, ()))
     outputs, state, records, closed, hidden = lived
     if isinstance(task, SupervisedTask) and episode is not None:
-        loss, metric = task.loss(outputs, episode), task.metric(outputs.detach(), episode)
+        loss = check_measure(task, "loss", task.loss(outputs, episode), outputs)
+        metric = check_measure(task, "metric", task.metric(outputs.detach(), episode), outputs)
         env_steps = loss.numel() * task.horizon
         seen = (
             Moments.of(episode.inputs.flatten(0, 1), episode.loss_mask.new_ones(()))
@@ -136,7 +134,7 @@ def rollout(
         return Rollout(outputs, loss, metric, episode, state, env_steps, penalty, records, seen)
     trace, observed, steps, *sums = closed
     check_trace(task, trace, observed, outputs)
-    loss, metric = -trace.reward.sum(-2), task.score(trace).detach()
+    loss, metric = -trace.reward.sum(-2), check_measure(task, "score", task.score(trace), outputs).detach()
     env_steps = int(steps.expand(loss.shape).sum())
     seen = Moments(*sums) if sums else None
     return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace, steps, *hidden)
@@ -267,6 +265,17 @@ class _Lifetimes(nn.Module):
             return None
         assert isinstance(self.task, SupervisedTask)
         return self.task.first_query
+
+
+def _check_size(task: SupervisedTask, episode: object, batch_size: int) -> None:
+    """Refuse what are not episodes of this number and length."""
+    if not isinstance(episode, Episode):
+        raise WrongTypeError(f"episode must be a plastic_envs.Episode, not a {type(episode).__name__}")
+    if episode.inputs.shape[:2] != (task.horizon, batch_size):
+        raise UsageError(
+            f"episode has {' × '.join(map(str, episode.inputs.shape[:2]))} steps × episodes, "
+            f"not the task's {task.horizon} × batch_size={batch_size}"
+        )
 
 
 def _check(agent: Agent, task: Task, record: Sequence[str]) -> None:

@@ -96,6 +96,8 @@ class Backprop(Searcher):
         """One update on `batch_size` fresh episodes."""
         lived = rollout(self._agent, self.task, self.batch_size, self.generator)
         loss = lived.loss.mean()
+        if not loss.requires_grad:
+            raise UsageError(f"{type(self.task).__name__}.loss has no gradient by the outputs: backprop needs one")
         self.optimizer.zero_grad()
         (loss + lived.penalty).backward()  # type: ignore[no-untyped-call]
         self.ledger.count(self.batch_size, env_steps=lived.env_steps)

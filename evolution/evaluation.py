@@ -62,11 +62,14 @@ def reference_scores(
         episode: what agents lived through; None in a closed loop, whose episodes the generator draws once more.
         batch_size: B.
         generator: as it was before `rollout` drew from it; it stays where it is.
+
+    Raises:
+        UsageError: a predictor or policy gives something else than outputs or actions, or what is not finite.
     """
     if episode is None or not isinstance(task, SupervisedTask):
         return policy_scores(task, batch_size, generator)
     predictors = dict(task.references) | ({"oracle": task.oracle} if task.oracle is not None else {})
-    return {name: task.metric(predict(episode), episode) for name, predict in predictors.items()}
+    return {name: task.score_of(name, predict, episode) for name, predict in predictors.items()}
 
 
 def check_evaluation(task: Task, episodes: int, what: str) -> None:

@@ -15,7 +15,7 @@ from plastic_envs.checks import check_choice, check_int
 from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError, usage_error
 from plastic_envs.finite import all_finite
 from plastic_envs.task import Task
-from plastic_envs.task_checks import check_outcome, reset_checked
+from plastic_envs.task_checks import check_outcome, check_step, reset_checked
 from plastic_envs.tasks import make_task
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self._window = make_window(self.task) if render_mode == "human" else None
         self._generator = torch.Generator()
         self._seeded = False
+        self._known = False  # of what form the task's steps are
         self._state: Any = None
 
     def reset(
@@ -89,13 +90,16 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], Any]):
             raise ResetNeeded("the episode has ended or never began: call reset() before step()")
         actions = to_actions(self.task, action, self._action_shape).unsqueeze(0)
         step = self.task.step(self._state, actions)
+        if not self._known:
+            check_step(self.task, step, (1,))
+            self._known = True
         if self._renderer:
             self._renderer.record(step.state, actions, [0])
             self._show()
         terminated = bool(step.terminated)
         self._state = None if terminated else step.state
-        observation, reward = step.observation[0].numpy().copy(), step.reward.item()
-        info = {"metric": step.metric.item()} if step.metric_mask else {}
+        observation, reward = step.observation[0].numpy().copy(), float(step.reward)
+        info = {"metric": float(step.metric)} if step.metric_mask else {}
         if terminated:
             observation[:] = 0
         if not (all_finite(observation) and math.isfinite(reward + info.get("metric", 0.0))):

@@ -12,7 +12,8 @@ from plastic_envs.checks import check_int
 from plastic_envs.env import RENDER_FPS, make_renderer, make_window, resolve_task, to_actions, with_render_modes
 from plastic_envs.errors import MissingExtraError, UnknownNameError, WrongTypeError
 from plastic_envs.finite import all_finite
-from plastic_envs.task_checks import check_outcome, living, reset_checked
+from plastic_envs.task import real
+from plastic_envs.task_checks import check_outcome, check_step, living, reset_checked
 from plastic_envs.world_task import WorldTask
 
 try:
@@ -32,7 +33,8 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
     seeded by `reset(seed=…)`: the same as a `TaskVectorEnv` of N copies, by agents "agent_0", "agent_1", ….
 
     ## Rewards
-    What the task pays. All agents end at once; the observation after the last step is zeros.
+    What the task pays. An agent that has ended is no longer among `agents`, and needs no action; the observation after
+    its last step is zeros.
 
     ## Information
     `infos[agent]["metric"]` is the task's metric of the agent at this step, on the steps that the metric counts.
@@ -69,6 +71,7 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
         self._window = make_window(found) if render_mode == "human" else None
         self._generator = torch.Generator()
         self._seeded = False
+        self._known = False  # of what form the task's steps are
         self._state: Any = None
 
     def observation_space(self, agent: str) -> "gymnasium.spaces.Space[Any]":
@@ -97,31 +100,39 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[Observations, dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Let all agents act; after the last step there are none, and `reset` must come first."""
+        """Let all agents that live act; after the last step there are none, and `reset` must come first."""
         if not self.agents:
             raise ResetNeeded("the world has ended or never began: call reset() before step()")
         if missing := [agent for agent in self.agents if agent not in actions]:
             raise UnknownNameError(f"actions must name what every agent does: {missing[0]} is missing")
-        given = [actions[agent] for agent in self.agents]
-        tensor = to_actions(self.task, given, (len(given), *self.task.action_shape))
+        shape = self.task.action_shape
+        nothing = np.zeros(shape, np.int64)  # what agents do that have ended
+        given = [actions[agent] if agent in self.agents else nothing for agent in self.possible_agents]
+        tensor = to_actions(self.task, given, (len(given), *shape))
         step = self.task.step(self._state, tensor)
+        if not self._known:
+            check_step(self.task, step, (len(given),))
+            self._known = True
         self._state = step.state
         if self._renderer:
             self._renderer.record(step.state, tensor, range(len(given)))
             self._show()
-        seen = living(step.observation, ~step.terminated)
-        if not all_finite(seen.numpy(), step.reward.numpy(), step.metric.numpy()):
-            check_outcome(self.task, step, tensor, torch.ones(len(given), dtype=torch.bool))
-        rewards = dict(zip(self.agents, step.reward.tolist(), strict=True))
-        ended = dict(zip(self.agents, step.terminated.tolist(), strict=True))
-        scored = zip(self.agents, step.metric.tolist(), step.metric_mask.tolist(), strict=True)
-        infos = {agent: {"metric": value} if counts else {} for agent, value, counts in scored}
-        observations, truncated = self._each(seen), dict.fromkeys(self.agents, False)
-        self.agents = [agent for agent in self.agents if not ended[agent]]
-        return observations, rewards, ended, truncated, infos
+        seen, reward, metric = living(step.observation, ~step.terminated), real(step.reward), real(step.metric)
+        if not all_finite(seen.numpy(), reward.numpy(), metric.numpy()):
+            alive = torch.tensor([agent in self.agents for agent in self.possible_agents])
+            check_outcome(self.task, step, tensor, alive)
+        observations, rewards, ended = self._each(seen), self._each(reward), self._each(step.terminated)
+        scored, metrics = self._each(step.metric_mask), self._each(metric)
+        infos = {agent: {"metric": float(metrics[agent])} if scored[agent] else {} for agent in self.agents}
+        paid = {agent: float(value) for agent, value in rewards.items()}
+        over, truncated = {agent: bool(value) for agent, value in ended.items()}, dict.fromkeys(self.agents, False)
+        self.agents = [agent for agent in self.agents if not over[agent]]
+        return observations, paid, over, truncated, infos
 
-    def _each(self, observation: torch.Tensor) -> Observations:
-        return dict(zip(self.possible_agents, observation.numpy().copy(), strict=True))
+    def _each(self, values: torch.Tensor) -> dict[str, Any]:
+        """What is told of all agents (N, ...), for each that lives."""
+        every = dict(zip(self.possible_agents, values.numpy().copy(), strict=True))
+        return {agent: every[agent] for agent in self.agents}
 
     def render(self) -> NDArray[np.uint8] | None:
         """The picture (480, 640, 3) of the world as it is; None in a window or without a render mode."""

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from plastic_envs.errors import UsageError, WrongTypeError
-from plastic_envs.finite import check_finite
+from plastic_envs.finite import check_finite, found
 from plastic_envs.precision import in_float32
-from plastic_envs.task import Policy, Task, Trace
-from plastic_envs.task_checks import check_trace, living, reset_checked
+from plastic_envs.task import Outcome, Policy, Task, Trace
+from plastic_envs.task_checks import check_step, check_trace, living, reset_checked
 
 
 @in_float32
@@ -25,10 +25,13 @@ def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator
     state, observation = reset_checked(task, batch_size, generator)
     alive = torch.ones(batch_size, dtype=torch.bool, device=observation.device)
     memory: Any = None
-    outcomes, observed = [], []
+    outcomes: list[Outcome] = []
+    observed: list[Tensor] = []
     for _ in range(task.horizon):
         action, memory = _acted(task, policy(observation, memory, state, generator), batch_size)
         step = task.step(state, action)
+        if not outcomes:
+            check_step(task, step, (batch_size,))
         alive = alive & ~step.terminated
         state, observation = step.state, living(step.observation, alive)
         outcomes.append(step.outcome)
@@ -44,10 +47,16 @@ def _acted(task: Task, given: Any, batch_size: int) -> tuple[Tensor, Any]:
         raise WrongTypeError(f"a policy must return actions and a memory, not {type(given).__name__}")
     action, wanted = given[0], (batch_size, *task.action_shape)
     if not isinstance(action, Tensor) or action.shape != wanted:
-        found = tuple(action.shape) if isinstance(action, Tensor) else type(action).__name__
-        raise UsageError(f"a policy must return actions as a tensor {wanted}, not {found}")
+        form = tuple(action.shape) if isinstance(action, Tensor) else type(action).__name__
+        raise UsageError(f"a policy must return actions as a tensor {wanted}, not {form}")
     check_finite("a policy must return finite actions", action, ("episode",))
-    return action, given[1]
+    if task.action_kind == "discrete":
+        whole = not action.is_floating_point() and action.dtype != torch.bool
+        if not whole or (wrong := (action < 0) | (action >= task.output_size)).any():
+            what = found(action, wrong, ("episode",)) if whole else action.dtype
+            raise UsageError(f"a policy must return actions from 0 to {task.output_size - 1}, not {what}")
+        return action, given[1]
+    return action.float(), given[1]
 
 
 def policy_scores(task: Task, batch_size: int, generator: torch.Generator) -> Mapping[str, Tensor]:

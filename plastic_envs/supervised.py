@@ -16,8 +16,8 @@ from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.finite import check_finite, found
 from plastic_envs.limits import check_episodes
 from plastic_envs.schedule import at_time, replace_time
-from plastic_envs.task import Episode, Metric, Predictor, Step, Task, replace_rows
-from plastic_envs.task_checks import drawn
+from plastic_envs.task import Episode, Metric, Predictor, Step, Task, real, replace_rows
+from plastic_envs.task_checks import check_measure, drawn
 
 
 class SupervisedState(NamedTuple):
@@ -91,7 +91,7 @@ class SupervisedTask(Task):
         inputs, targets, loss_mask, metric_mask = (
             at_time(part, time) for part in (episode.inputs, episode.targets, episode.loss_mask, episode.metric_mask)
         )
-        metric = self.step_metric(action, targets, inputs)  # (..., B)
+        metric = real(self.step_metric(action, targets, inputs))  # (..., B)
         reward = self.step_reward(metric, action, targets).where(loss_mask, 0.0)
         following = time + 1
         if isinstance(following, int):
@@ -147,27 +147,64 @@ class SupervisedTask(Task):
     def loss(self, outputs: Tensor, episode: Episode) -> Tensor:
         """Mean loss over the steps of `loss_mask`, an episode each: (..., T, B, K) → (..., B)."""
         mask = episode.loss_mask
-        return masked_mean(self.step_loss(counted(outputs, mask), counted(episode.targets, mask)), mask)
+        values = self.step_loss(counted(outputs, mask), counted(episode.targets, mask))
+        return masked_mean(self._of_each_step("step_loss", values, outputs), mask)
 
     def metric(self, outputs: Tensor, episode: Episode) -> Tensor:
         """Squared error or accuracy over the steps of `metric_mask`, an episode each: (..., T, B, K) → (..., B)."""
         mask = episode.metric_mask
         action, targets = self.action(counted(outputs, mask)), counted(episode.targets, mask)
-        return masked_mean(self.step_metric(action, targets, episode.inputs), mask)
+        values = self.step_metric(action, targets, episode.inputs)
+        return masked_mean(self._of_each_step("step_metric", values, outputs), mask)
+
+    def _of_each_step(self, name: str, values: object, outputs: Tensor) -> Tensor:
+        """What a method that may be a user's own gave for outputs (..., T, B, K), if it is (..., T, B) numbers.
+
+        Raises:
+            UsageError: it is of another shape, which would be spread over episodes that it does not belong to.
+        """
+        wanted = tuple(outputs.shape[:-1])
+        if not isinstance(values, Tensor) or tuple(values.shape) != wanted:
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise UsageError(
+                f"{type(self).__name__}.{name} must give a number for each step and episode, a tensor {wanted}, "
+                f"not {found}"
+            )
+        return values
+
+    def score_of(self, name: str, predict: Predictor, episode: Episode) -> Tensor:
+        """The metric (B,) of a predictor, of the name, which gets a copy of the episodes.
+
+        Raises:
+            UsageError: it gives something else than numbers (T, B, K), or what is not finite where the metric counts.
+        """
+        outputs = predict(episode.map(Tensor.clone))
+        name, wanted = f"{type(self).__name__}'s reference {name!r}", (*episode.inputs.shape[:2], self.output_size)
+        if not isinstance(outputs, Tensor) or tuple(outputs.shape) != wanted or outputs.is_complex():
+            found = f"{outputs.dtype} {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise UsageError(f"{name} must give outputs as a tensor {wanted}, not {found}")
+        outputs = real(outputs)
+        numbers = outputs.masked_fill(outputs.isinf(), 0) if self.action_kind == "discrete" else outputs
+        check_finite(f"{name} must give finite outputs", numbers, ("step", "episode"), episode.metric_mask)
+        metric = check_measure(self, "metric", self.metric(outputs, episode), outputs)
+        check_finite(f"{name} must have a finite metric", metric, ("episode",))
+        return metric
 
     def zeros(self, episode: Episode) -> Tensor:
         """The reference predictor that always puts out 0: (T, B, K)."""
         return episode.inputs.new_zeros(*episode.inputs.shape[:2], self.output_size)
 
 
-def check_form(task: SupervisedTask, what: str, episode: object, batch_size: int) -> None:
+def check_form(
+    task: SupervisedTask, what: str, episode: object, batch_size: int, floats: torch.dtype = torch.float32
+) -> None:
     """Refuse what is not of the form of this task's episodes: a user's `sample` may return anything."""
     if not isinstance(episode, Episode):
         raise WrongTypeError(f"{what} must return a plastic_envs.Episode, not a {type(episode).__name__}")
     steps, discrete = (task.horizon, batch_size), task.action_kind == "discrete"
     wanted = {
-        "inputs": ((*steps, task.observation_size), torch.float32),
-        "targets": (steps, torch.int64) if discrete else ((*steps, task.output_size), torch.float32),
+        "inputs": ((*steps, task.observation_size), floats),
+        "targets": (steps, torch.int64) if discrete else ((*steps, task.output_size), floats),
         "loss_mask": (steps, torch.bool),
         "metric_mask": (steps, torch.bool),
     }

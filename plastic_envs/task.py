@@ -91,7 +91,12 @@ class Trace(NamedTuple):
         reward, metric, metric_mask, terminated = (torch.stack(part, -2) for part in zip(*outcomes, strict=True))
         alive = terminated.cumsum(-2) <= terminated
         metric_mask = metric_mask & alive
-        return cls(reward.where(alive, 0.0), metric.where(metric_mask, 0.0), metric_mask, alive)
+        return cls(real(reward).where(alive, 0.0), real(metric).where(metric_mask, 0.0), metric_mask, alive)
+
+
+def real(values: Tensor) -> Tensor:
+    """Numbers to be summed: integers, booleans and half precision as float32."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 @dataclass(frozen=True)

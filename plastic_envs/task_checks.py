@@ -11,7 +11,10 @@ from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.external import ExternalTask
 from plastic_envs.finite import check_finite
 from plastic_envs.limits import check_episodes, sizes_checked
-from plastic_envs.task import Metric, Step, Task, Trace
+from plastic_envs.task import Metric, Step, Task, Trace, real
+
+USUAL = 1e9
+"""Smaller outputs cannot make any sum of squares overflow."""
 
 
 def check_task(task: object) -> Task:
@@ -26,10 +29,10 @@ def check_task(task: object) -> Task:
         raise UsageError(f"{type(task).__name__} must set {', '.join(missing)} in __init__: see plastic_envs.Task")
     for name, allowed in (("action_kind", ("box", "discrete")), ("metric_kind", get_args(Metric))):
         check_choice(f"{type(task).__name__}.{name}", getattr(task, name), allowed)
-    if not isinstance(task.policies, Mapping):
-        raise WrongTypeError(
-            f"{type(task).__name__}.policies must be a dict from names to policies, not {task.policies!r}"
-        )
+    for name, what in (("policies", "policies"), ("references", "predictors")):
+        known = getattr(task, name, {})
+        if not isinstance(known, Mapping) or not all(map(callable, known.values())):
+            raise WrongTypeError(f"{type(task).__name__}.{name} must be a dict from names to {what}, not {known!r}")
     return task
 
 
@@ -43,8 +46,10 @@ def is_whole(task: Task) -> bool:
     return not _missing(task) and isinstance(task.horizon, int) and bool(task.slices)
 
 
-def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tuple[Any, Tensor]:
-    """A task's state and first observation (B, D), or (P, B, D) where individuals begin apart.
+def reset_checked(
+    task: Task, batch_size: int, generator: torch.Generator, floats: torch.dtype = torch.float32
+) -> tuple[Any, Tensor]:
+    """A task's state and first observation (B, D), or (P, B, D) where individuals begin apart, of the type `floats`.
 
     Raises:
         UsageError: `Task.reset` gives something else, or what is not finite, or draws from torch's global generator.
@@ -60,6 +65,8 @@ def reset_checked(task: Task, batch_size: int, generator: torch.Generator) -> tu
     found = tuple(given[1].shape) if isinstance(given[1], Tensor) else type(given[1]).__name__
     if found[-2:] != wanted:
         raise UsageError(f"{name} must give the observation as a tensor {wanted}, not {found}")
+    if given[1].dtype != floats:
+        raise WrongTypeError(f"{name} must give the observation as {floats}, not {given[1].dtype}")
     check_finite(f"{name} must give finite observations", given[1], ("individual", "episode")[3 - given[1].dim() :])
     return given
 
@@ -92,6 +99,30 @@ def check_trace(task: Task, trace: Trace, observed: Tensor, outputs: Tensor) -> 
     for what, part in parts.items():
         dims = ("individual", "step", "episode")[-part.dim() :]
         check_finite(f"{type(task).__name__}.step must give finite {what}", part, dims, counts.expand_as(part))
+
+
+def check_measure(task: Task, name: str, values: object, outputs: Tensor) -> Tensor:
+    """What a task's `loss`, `metric` or `score` gave for each episode, if it is that: it may be a user's own.
+
+    Args:
+        task: The task.
+        name: The method's.
+        values: What it gave.
+        outputs: For what: (..., T, B, K). Where one of them is not finite or huge, so may be all that comes of it.
+
+    Raises:
+        UsageError: it has another shape than (..., B), is complex, or is not finite.
+    """
+    name = f"{type(task).__name__}.{name}"
+    wanted = (*outputs.shape[:-3], outputs.shape[-2])
+    if not isinstance(values, Tensor) or tuple(values.shape) != wanted or values.is_complex():
+        found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise UsageError(f"{name} must give a real number for each episode, a tensor {wanted}, not {found}")
+    values = real(values)
+    # environments of Gymnasium pay NaN for an episode that cannot go on
+    if not isinstance(task, ExternalTask) and not values.sum().isfinite() and bool((outputs.abs() < USUAL).all()):
+        check_finite(f"{name} must be finite where outputs are", values, ("individual", "episode")[-values.dim() :])
+    return values
 
 
 def check_outcome(task: Task, step: Step, action: Tensor, rows: Tensor) -> None:
@@ -148,16 +179,17 @@ def drawn(task: Task, function: str, batch_size: int, generator: torch.Generator
     return given
 
 
-def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
+def check_step(task: Task, step: object, batch_shape: tuple[int, ...], floats: torch.dtype = torch.float32) -> None:
     """Refuse what is no step of a batch: a user's task may return anything.
 
     Args:
         task: Whose step it is.
         step: What `Task.step` gave.
         batch_shape: (B,), or (P, B) for a population's actions.
+        floats: The type of observations.
 
     Raises:
-        UsageError: it is no `Step`, or a part of it is of another shape.
+        UsageError: it is no `Step`, or a part of it is of another shape or type.
     """
     name = f"{type(task).__name__}.step"
     if not isinstance(step, Step):
@@ -172,5 +204,8 @@ def check_step(task: Task, step: object, batch_shape: tuple[int, ...]) -> None:
         if not isinstance(value, Tensor) or tuple(value.shape) not in allowed:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UsageError(f"{name} must give {part} as a tensor {(*batch_shape, *tail)}, not {found}")
-        if part in ("terminated", "metric_mask") and value.dtype != torch.bool:
-            raise WrongTypeError(f"{name} must give {part} as torch.bool, not {value.dtype}")
+        must = {"terminated": torch.bool, "metric_mask": torch.bool, "observation": floats}.get(part)
+        if must is not None and value.dtype != must:
+            raise WrongTypeError(f"{name} must give {part} as {must}, not {value.dtype}")
+        if value.is_complex():
+            raise WrongTypeError(f"{name} must give {part} as real numbers, not {value.dtype}")

@@ -16,8 +16,9 @@ from plastic_envs.env import RENDER_FPS, make_renderer, resolve_task, to_actions
 from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.finite import all_finite
 from plastic_envs.limits import check_episodes
-from plastic_envs.task import Task
-from plastic_envs.task_checks import check_outcome, reset_checked
+from plastic_envs.task import Task, real
+from plastic_envs.task_checks import check_outcome, check_step, reset_checked
+from plastic_envs.world_task import WorldTask
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -83,6 +84,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         self._action_shape = (num_envs, *self.task.action_shape)
         self._generator = torch.Generator()
         self._seeded = False
+        self._known = False  # of what form the task's steps are
         self._state: Any = None
         self._done = np.zeros(num_envs, np.bool_)  # episodes that have ended and were not replaced
         self._any_done = False
@@ -126,6 +128,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
 
     def _begin(self, mask: Bools) -> Floats:
         """Replace the episodes of `mask` by new ones; their first observations (k, D)."""
+        if isinstance(self.task, WorldTask):
+            self.task.whole_worlds(torch.from_numpy(mask))
         count = int(mask.sum())
         fresh, observation = reset_checked(self.task, count, self._generator)
         self._state = fresh if count == self.num_envs else self.task.replace(self._state, torch.from_numpy(mask), fresh)
@@ -150,10 +154,17 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Floats, Any, Any]):
         due = self._done if self._any_done else None  # those that begin anew in this step
         tensor = to_actions(self.task, actions, self._action_shape)
         step = self.task.step(self._state, tensor)
+        if not self._known:
+            check_step(self.task, step, (self.num_envs,))
+            self._known = True
         self._state = step.state
         if self._renderer:
             self._renderer.record(self._state, tensor, (~self._done).nonzero()[0])
-        observation, reward, metric = step.observation.numpy(), step.reward.numpy().copy(), step.metric.numpy()
+        observation, reward, metric = (
+            step.observation.numpy(),
+            real(step.reward).numpy().copy(),
+            real(step.metric).numpy(),
+        )
         terminated, scored = step.terminated.numpy().copy(), step.metric_mask.numpy().copy()
         if terminated.any():
             observation = np.where(terminated[:, None], np.float32(0), observation)

@@ -40,5 +40,5 @@ class WorldTask(Task):
         """
         mask = self.apart(mask)
         if bool((mask.any(1) != mask.all(1)).any()):
-            raise UsageError(f"agents of a world begin together: reset all {self.agents_per_world} or none")
+            raise UsageError(f"agents of a world begin and end together: reset all {self.agents_per_world} or none")
         return mask.all(1)

@@ -30,6 +30,7 @@ from plastic_envs import (
 )
 from plastic_envs.completion import CompletionTask
 from plastic_envs.parallel_env import TaskParallelEnv
+from plastic_envs.world_task import WorldTask
 
 NUMBERS = [math.nan, math.inf, -math.inf, 1e38, -3e38]
 CLASSES = [-100, 99, -(2**63), 2**63 - 1]
@@ -395,6 +396,74 @@ def test_worlds_of_pettingzoo_show_zeros_after_their_end(monkeypatch):
     while env.agents:
         seen = env.step(dict.fromkeys(env.agents, 0))[0]
     assert not any(part.any() for part in seen.values())
+
+
+class Mortal(WorldTask):
+    """Three agents to a world who live 1 to 5 steps each; `spoilt` is what those who are dead see and are paid."""
+
+    horizon, output_size, metric_kind, action_kind, agents_per_world = 5, 2, "reward", "discrete", 3
+    slices = layout({"done": 1})
+
+    def __init__(self, *, spoilt=0.0):
+        self.spoilt = spoilt
+        self.policies = {"random": self.uniform}
+
+    def reset(self, batch_size, generator):
+        self.worlds(batch_size)
+        return (torch.randint(1, 6, (batch_size,), generator=generator),), torch.zeros(batch_size, 1)
+
+    def step(self, state, action):
+        left, paid = state[0] - 1, action + 1.0
+        reward = paid.masked_fill(left < 0, self.spoilt)
+        seen = paid.masked_fill(left <= 0, self.spoilt).unsqueeze(-1)
+        ended = (left <= 0).expand(reward.shape)
+        return Step((left,), seen, reward, ended, reward, torch.ones_like(ended))
+
+
+@pytest.mark.parametrize("spoil", NUMBERS)
+def test_the_dead_of_a_world_change_nothing(spoil):
+    def told(task):
+        agent = agents.make_for(task, hidden=3, seed=1, normalise_observations=True)
+        lived = agents.rollout(agent, task, 6, generator(1))
+        score = evaluate(agent, task, 6)
+        parts = [lived.loss, lived.metric, lived.trace, lived.seen, score.scores, dict(score.references)]
+        for spec in ("a2c,batch_size=6", "pgpe,popsize=4,episodes=6"):
+            parts += [make_searcher(spec, task, agent, seed=1).step()]
+        alone = make_task("OneAgent", world=task)
+        parts += [agents.rollout(agents.make_for(alone, hidden=3, seed=1), alone, 4, generator(2)).trace]
+        env = TaskParallelEnv(task)
+        parts += [env.reset(seed=3)]
+        while env.agents:
+            parts += [env.step(dict.fromkeys(env.agents, 1))]
+        return _detached(parts)
+
+    assert same(told(Mortal()), told(Mortal(spoilt=spoil)))
+
+
+def test_who_has_ended_is_no_agent_of_pettingzoo_any_more():
+    env = TaskParallelEnv(Mortal())
+    env.reset(seed=3)
+    lived = dict(zip(env.possible_agents, Mortal().reset(3, generator(3))[0][0].tolist(), strict=True))
+    for time in range(1, 6):
+        here = [agent for agent in env.possible_agents if lived[agent] >= time]
+        assert env.agents == here
+        if not here:
+            return
+        seen, paid, ended, *_ = env.step(dict.fromkeys(here, 1))
+        assert list(seen) == list(paid) == list(ended) == here
+        assert ended == {agent: lived[agent] == time for agent in here}
+        assert paid == dict.fromkeys(here, 2.0)
+        assert {agent: float(part[0]) for agent, part in seen.items()} == {
+            agent: 2.0 * (not ended[agent]) for agent in here
+        }
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_copies_that_begin_anew_hold_whole_worlds(mode):
+    envs = TaskVectorEnv(Mortal(), num_envs=6, autoreset_mode=mode)
+    envs.reset(seed=0)
+    with pytest.raises(UsageError, match=r"^agents of a world begin and end together: reset all 3 or none"):
+        all(envs.step(np.ones(6, np.int64)) for _ in range(5))
 
 
 class Faulty(Uneven):

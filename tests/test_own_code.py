@@ -1,5 +1,6 @@
 """What users write themselves, and how they are told what is wrong with it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 import agents
 from agents import Outer, Rule
 from evolution import Searcher, evaluate, make_searcher, train
-from plastic_envs import Episode, Step, SupervisedTask, TaskEnv, layout, make_task
+from plastic_envs import Episode, Step, SupervisedTask, TaskEnv, TaskVectorEnv, layout, make_task
 from plastic_envs.errors import UsageError
 from plastic_envs.policies import play
 from plastic_envs.tasks.grid_maze import GridMaze
@@ -131,6 +132,90 @@ def test_episodes_of_a_wrong_form_are_refused_by_rollouts_and_environments(spoil
         agents.rollout(agent, task, 4, torch.Generator())
     with pytest.raises(UsageError, match=message.replace("5, 4", "5, 1").replace("4, 5", "1, 5")):
         TaskEnv(task).reset(seed=0)
+    given = spoilt(DelayedXor().sample(4, torch.Generator()))
+    with pytest.raises(UsageError, match=r"^episode: |^episode has |^episode must be a plastic_envs.Ep"):
+        agents.rollout(agent, DelayedXor(), 4, torch.Generator(), episode=given)
+
+
+@pytest.mark.parametrize(
+    ("method", "measure", "message"),
+    [
+        *(
+            (method, measure, rf"Own\.{method} must give a real number for each episode, a tensor \(4,\), not {found}$")
+            for method in ("loss", "metric")
+            for measure, found in (
+                (lambda outputs: outputs.sum(), r"torch.float32 \(\)"),
+                (lambda outputs: outputs.sum(-1), r"torch.float32 \(5, 4\)"),
+                (lambda outputs: outputs.sum(-3)[:, :1], r"torch.float32 \(4, 1\)"),
+                (lambda outputs: outputs.sum((0, 2)) * 1j, r"torch.complex64 \(4,\)"),
+                (lambda outputs: None, "NoneType"),
+            )
+        ),
+        (
+            "loss",
+            lambda outputs: outputs.sum((0, 2)) * math.nan,
+            r"Own\.loss must be finite where outputs are, not nan",
+        ),
+        (
+            "metric",
+            lambda outputs: outputs.sum((0, 2)).exp() / 0,
+            r"Own\.metric must be finite .*, not inf \(",
+        ),
+        ("step_loss", lambda outputs: outputs, r"Own\.step_loss must give a number for each step .*, not \(5, 4, 2\)$"),
+        ("step_metric", lambda outputs: 0.5, r"Own\.step_metric must give a number for each step .*, not float$"),
+    ],
+)
+def test_losses_and_metrics_of_ones_own_are_a_number_for_each_episode(method: str, measure: Any, message: str) -> None:
+    """Of another shape they would be spread over episodes that they do not belong to."""
+    task = type("Own", (DelayedXor,), {method: lambda self, outputs, *given: measure(outputs)})()
+    with pytest.raises(UsageError, match=message):
+        agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
+
+
+def test_backpropagation_needs_a_loss_with_a_gradient() -> None:
+    task = type("Own", (DelayedXor,), {"loss": lambda self, outputs, episode: outputs.detach().sum((0, 2))})()
+    searcher = make_searcher("backprop,batch_size=4", task, agents.make_for(task, hidden=3))
+    with pytest.raises(UsageError, match=r"^Own\.loss has no gradient by the outputs: backprop needs one$"):
+        searcher.step()
+
+
+@pytest.mark.parametrize(
+    ("predict", "message"),
+    [
+        (lambda episode: episode.inputs[..., 0], r"outputs as a tensor \(10, 4, 1\), not torch.float32 \(10, 4\)"),
+        (lambda episode: episode.inputs[0], r"outputs as a tensor \(10, 4, 1\), not torch.float32 \(4, 1\)"),
+        (lambda episode: episode.inputs.numpy(), r"outputs as a tensor \(10, 4, 1\), not ndarray"),
+        (lambda episode: 0.5, r"outputs as a tensor \(10, 4, 1\), not float"),
+        (lambda episode: episode.inputs * math.nan, r"finite outputs, not nan \(step 0 of episode 0"),
+        (lambda episode: episode.inputs / 0, r"finite outputs, not -?(inf|nan) \(step 0 of episode 0"),
+        (lambda episode: episode.inputs * 0 + 1e38, r"a finite metric, not inf \(episode 0"),
+    ],
+)
+def test_references_of_a_wrong_form_or_that_are_not_finite_are_refused(predict: Any, message: str) -> None:
+    task = make_task("tests.user_code:RunningMean")
+    task.references = {"mine": predict}
+    with pytest.raises(UsageError, match=rf"^RunningMean's reference 'mine' must (give|have) {message}"):
+        evaluate(agents.make_for(task, hidden=3), task, 4)
+
+
+def test_references_cannot_change_the_episodes_that_others_are_scored_on() -> None:
+    def spoil(episode: Episode) -> torch.Tensor:
+        return episode.targets.zero_()
+
+    task = make_task("tests.user_code:RunningMean")
+    agent = agents.make_for(task, hidden=3)
+    task.references = {"zero": task.zeros}
+    alone = evaluate(agent, task, 4).references["zero"]
+    task.references = {"spoils": spoil, "zero": task.zeros}
+    assert evaluate(agent, task, 4).references == {"spoils": alone, "zero": alone}
+
+
+@pytest.mark.parametrize("references", [[len], {"mine": 3}, 0.5], ids=str)
+def test_references_have_names(references: Any) -> None:
+    task = make_task("tests.user_code:RunningMean")
+    task.references = references
+    with pytest.raises(UsageError, match=r"^RunningMean.references must be a dict from names to predictors, not "):
+        agents.make_for(task, hidden=3)
 
 
 class SpoiltMaze(GridMaze):
@@ -149,6 +234,8 @@ class SpoiltMaze(GridMaze):
         (lambda step: step._replace(terminated=False), r"terminated as a tensor \(4,\), not bool"),
         (lambda step: step._replace(terminated=step.reward), r"terminated as torch.bool, not torch.float32"),
         (lambda step: step._replace(observation=step.observation[:, 1:]), r"observation .* \(4, 17\), not \(4, 16\)"),
+        (lambda step: step._replace(observation=step.observation.double()), "observation as torch.float32, not .*64"),
+        (lambda step: step._replace(reward=step.reward * 1j), "reward as real numbers, not torch.complex64"),
     ],
 )
 def test_steps_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
@@ -156,6 +243,26 @@ def test_steps_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
     task.spoilt = spoilt
     with pytest.raises(UsageError, match=message):
         agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
+    with pytest.raises(UsageError, match=message):
+        play(task, task.uniform, 4, torch.Generator())
+    for env in (TaskVectorEnv(task, num_envs=4), TaskEnv(task)):
+        env.reset(seed=0)
+        with pytest.raises(UsageError, match=message.replace("(4", "(1") if isinstance(env, TaskEnv) else message):
+            env.step(env.action_space.sample())
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float16, torch.bfloat16, torch.float64])
+def test_rewards_and_metrics_are_numbers_of_any_type(dtype: torch.dtype) -> None:
+    def told(dtype: torch.dtype) -> Any:
+        task = SpoiltMaze(size=5, length=10)
+        task.spoilt = lambda step: step._replace(reward=step.metric_mask.to(dtype), metric=step.metric_mask.to(dtype))
+        lived = agents.rollout(agents.make_for(task, hidden=3), task, 4, torch.Generator())
+        env = TaskVectorEnv(task, num_envs=4)
+        env.reset(seed=0)
+        _, reward, *_, info = env.step(env.action_space.sample())
+        return [lived.loss.tolist(), lived.metric.tolist(), reward.tolist(), info["metric"].tolist()]
+
+    assert told(dtype) == told(torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +289,8 @@ def test_starts_of_a_wrong_form_are_refused(spoilt: Any, message: str) -> None:
         (lambda *given: torch.zeros(4), "^a policy must return actions and a memory, not Tensor$"),
         (lambda *given: (torch.zeros(4, 1), None), r"^a policy must return actions as a tensor \(4,\), not \(4, 1\)$"),
         (lambda *given: (0, None), r"^a policy must return actions as a tensor \(4,\), not int$"),
+        (lambda *given: (torch.zeros(4), None), "^a policy must return actions from 0 to 3, not torch.float32$"),
+        (lambda *given: (torch.full((4,), 4), None), r"^a policy must return actions from 0 to 3, not 4 \(episode 0"),
     ],
 )
 def test_policies_that_give_no_actions_are_refused(policy: Any, message: str) -> None:

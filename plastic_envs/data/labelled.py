@@ -134,8 +134,9 @@ def _check_features(features: Tensor, image_shape: tuple[int, ...] | None) -> No
         allowed = "(N, D), or (N, H, W) or (N, C, H, W) if images"
         raise UsageError(f"features must have the shape {allowed}, not {tuple(features.shape)}")
     if image_shape is None:
-        if not features.isfinite().all():
-            raise UsageError("features must be finite numbers")
+        if not features.square().isfinite().all():  # of which distances are made
+            largest = features.abs().max()
+            raise UsageError(f"features must be finite numbers, their squares too: the largest is {largest}")
         return
     if len(image_shape) == 3 and image_shape[0] > 4 and image_shape[2] in (1, 3, 4):
         raise UsageError(
