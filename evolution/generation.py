@@ -1,9 +1,12 @@
 """What a generation came to, in a few numbers by name."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from evolution.evotorch_problem import Lived
+if TYPE_CHECKING:  # reports are written where EvoTorch need not be, and it takes seconds to import
+    from evolution.evotorch_problem import Lived
 
 QUARTILES = ("min", "q1", "median", "q3", "max")
 AGES = 10
@@ -12,7 +15,7 @@ COEFFICIENTS = 32
 """A rule with more of them is not told number by number."""
 
 
-def told_of_generation(lived: Lived, genomes: Tensor) -> dict[str, float]:
+def told_of_generation(lived: "Lived", genomes: Tensor) -> dict[str, float]:
     """The distribution of fitness, how different the individuals are, and what they earned at which age.
 
     Args:

@@ -44,7 +44,15 @@ def _numpy_words(error: MemoryError) -> str:
     return f" ({text})" if text else ""
 
 
-class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees each operation; without it torch would import its compiler to keep that away, which takes a second."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class _Sizes(_Mode):  # type: ignore[no-untyped-call]
     """Looks at what makes tensors out of nothing: zeros, random numbers, ranges."""
 
     def __init__(self, what: str) -> None:
@@ -81,7 +89,7 @@ def _bytes(func: Any, args: Any, kwargs: Any) -> float:
     return float(math.prod(max(0, side) for side in shape) * dtype.itemsize)
 
 
-class _Nowhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Nowhere(_Mode):  # type: ignore[no-untyped-call]
     """Makes tensors that have a shape and no memory."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -181,7 +181,7 @@ def test_a_generation_is_told_in_numbers():
     assert told_of_rule({"rule.table": torch.zeros(100)}) == {}
 
 
-def generations(spec, task, agent, actors, steps=3, during=None):
+def generations(spec, task, agent, actors, steps=2, during=None):
     """What each generation told, and where the search ended; with actors, of a Ray that runs."""
     searcher = make_searcher(spec, task, agent, seed=2)
     if actors:
@@ -248,16 +248,15 @@ def test_actors_give_the_same_bits_and_nobody_else_can_reach_them(task, agent, m
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # a cluster that must not be joined
     before = dict(os.environ)
     normalised = make_task("gym:CartPole-v1,max_episode_steps=20")
-    cases = [
-        ("snes,popsize=9,episodes=4", task, agent),
-        ("snes,popsize=6,episodes=2", normalised, agents.make_for(normalised, rule="abcd", hidden=4)),
-        (SPECIES, task, agent),
+    cases = [  # each actor takes seconds to start
+        ("snes,popsize=5,episodes=2", normalised, agents.make_for(normalised, rule="abcd", hidden=4), 2),
+        (SPECIES, task, agent, 1),
     ]
-    alone = [generations(*case, None) for case in cases]
+    alone = [generations(*case[:-1], None) for case in cases]
     with ray_running(2):
         folder = check_that_ray_is_for_us_alone()
         assert str(tmp_path) not in ray.get(ray.remote(lambda: sys.path).remote())
-        spread = [generations(*case, 2) for case in cases]
+        spread = [generations(*case) for case in cases]
     assert not folder.exists()
     told = {name for name in os.environ if os.environ.get(name) != before.get(name)}
     assert not told & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_ADDRESS"}
