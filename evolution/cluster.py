@@ -1,14 +1,15 @@
 """Jobs as tasks of Ray, on this machine or on others: the same as `evolution.workers`, without its processes."""
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import ray  # evolution.actors has started it, and said so if it is missing
 from ray.util.queue import Empty, Queue
 
 from evolution.workers import Event, Job, sentence
-from plastic_envs.working_directory import extend_path
+from plastic_envs.leaving import leaving_refused
+from plastic_envs.working_directory import find_too, own
 
 SECONDS = 0.2
 """Between two looks at what has happened."""
@@ -29,7 +30,7 @@ def run_on_cluster(function: Job, items: Sequence[Any], jobs: int) -> Generator[
         while waiting or busy:
             while waiting and len(busy) < jobs:
                 index, item = waiting.pop()
-                busy[work.remote(sys.path, function, index, item, told)] = index
+                busy[work.remote((sys.path, own), function, index, item, told)] = index
             ended, _ = ray.wait(list(busy), num_returns=1, timeout=SECONDS)
             yield from _reports(told)  # before the ends: none comes after its item's
             for reference in ended:
@@ -41,11 +42,14 @@ def run_on_cluster(function: Job, items: Sequence[Any], jobs: int) -> Generator[
         told.shutdown()
 
 
-def _work(places: Sequence[str], function: Job, index: int, item: Any, told: Queue) -> str | None:
+def _work(
+    places: tuple[Sequence[str], Mapping[str, str]], function: Job, index: int, item: Any, told: Queue
+) -> str | None:
     """One item, elsewhere: the sentence of its exception, if there was one."""
-    extend_path(places)
+    find_too(*places)
     try:
-        function(item, lambda payload: told.put((index, payload)))
+        with leaving_refused():
+            function(item, lambda payload: told.put((index, payload)))
     except Exception as exception:
         return sentence(exception)
     return None

@@ -12,6 +12,7 @@ from evolution.seeding import make_generator
 from evolution.statistics import bootstrap_interval
 from plastic_envs.checks import check_int, check_memory, in_gb
 from plastic_envs.errors import UsageError, WrongTypeError
+from plastic_envs.leaving import leaving_refused
 from plastic_envs.limits import in_time
 from plastic_envs.policies import policy_scores
 from plastic_envs.precision import in_float32
@@ -92,6 +93,7 @@ def check_evaluation(task: Task, episodes: int, what: str) -> None:
 
 @in_float32
 @torch.no_grad()
+@leaving_refused()
 def evaluate(agent: Agent, task: Task, episodes: int = 1000, seed: int = 0, *, references: bool = True) -> Evaluation:
     """Let an agent live through episodes of the task's held-out part.
 

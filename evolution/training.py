@@ -19,6 +19,7 @@ from evolution.seeding import derive_seed
 from evolution.settings import RunSettings
 from evolution.signals import Signals, signals_noted
 from plastic_envs.errors import FileUsageError, UsageError
+from plastic_envs.leaving import leaving_refused
 from plastic_envs.tasks import make_task
 
 __all__ = ["RunProgress", "RunResult", "load_result", "train"]
@@ -122,7 +123,8 @@ class _Run:
         """Steps and evaluations in turn, until the budget is spent or a signal comes."""
         self.evaluate_if_due(signals)
         while self.searcher.episodes < self.settings.budget and not self.due and not signals.came:
-            self.step()
+            with leaving_refused(lambda: signals.came):  # else the keyboard raises nothing
+                self.step()
             self.evaluate_if_due(signals)
             self.tell()
         if self.searcher.episodes >= self.settings.budget and not self.due:
@@ -166,7 +168,10 @@ class _Run:
         if not self.due:
             return
         agent, episodes = self.searcher.agent(), self.settings.eval_episodes
-        evaluation = signals.unless_one_comes(lambda: evaluate(agent, self.task, episodes, references=not self.rows))
+        with leaving_refused(lambda: signals.came):
+            evaluation = signals.unless_one_comes(
+                lambda: evaluate(agent, self.task, episodes, references=not self.rows)
+            )
         if evaluation is None:
             return
         if not self.rows:

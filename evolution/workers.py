@@ -9,14 +9,15 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence, Set
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from plastic_envs.errors import UsageError
-from plastic_envs.working_directory import SAFE, environment
+from plastic_envs.leaving import leaving_refused
+from plastic_envs.working_directory import SAFE, environment, own
 
 Report = Callable[[Any], None]
 Job = Callable[[Any, Report], None]
@@ -83,7 +84,8 @@ def run_isolated(function: Job, items: Sequence[Any], jobs: int) -> Generator[Ev
 def _start(function: Job) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, function, SAFE.keys() - os.environ.keys()), daemon=True)
+    foreign = SAFE.keys() - os.environ.keys()
+    process = context.Process(target=_work, args=(theirs, function, foreign, dict(own)), daemon=True)
     with environment(SAFE):
         process.start()
     theirs.close()  # so that its end shows as an end of file
@@ -98,8 +100,9 @@ def _start(function: Job) -> _Worker:
     return _Worker(process, ours)
 
 
-def _work(connection: Connection, function: Job, foreign: Set[str]) -> None:
+def _work(connection: Connection, function: Job, foreign: Set[str], theirs: Mapping[str, str]) -> None:
     """Serve items until the parent says None, or is gone."""
+    own.update(theirs)
     for name in foreign:  # for the start of this process, not of those that the user's code may start
         del os.environ[name]
     # Ctrl-C reaches the whole process group: the parent decides, and ends its workers by SIGTERM.
@@ -109,7 +112,8 @@ def _work(connection: Connection, function: Job, foreign: Set[str]) -> None:
         while (item := connection.recv()) is not None:
             error = None
             try:
-                function(item, lambda payload: connection.send((False, payload, None)))
+                with leaving_refused():
+                    function(item, lambda payload: connection.send((False, payload, None)))
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except Exception as exception:
@@ -131,7 +135,7 @@ def _last_words(process: BaseProcess) -> str:
     process.join()
     code = process.exitcode or 0
     if code >= 0:
-        return f"its worker process ended with status {code}"
+        return f"its worker process ended with status {code}, as by os._exit in code of one's own"
     name = signal.Signals(-code).name
     hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
     return f"its worker process was killed by {name}{hint}"

@@ -107,7 +107,7 @@ class ExternalTask(Task):
             return environment
 
         self._environments = _Environments(make)
-        _import(self.name, env_id.rpartition(":")[0])
+        _import(self.name, *env_id.rpartition(":")[::2])
         try:
             environment = self._environments.take(1)[0]
         except Exception as error:
@@ -154,11 +154,13 @@ class _Environments:
         return self._made[:count]
 
 
-def _import(name: str, module: str) -> None:
-    """Import the module that registers an environment, if one is named."""
+def _import(name: str, module: str, env_id: str) -> None:
+    """Import the module that registers an environment, if one is named, and the one that has its class."""
     try:
         if module:
             import_own(module)
+            if env_id in gymnasium.registry and isinstance(entry := gymnasium.registry[env_id].entry_point, str):
+                import_own(entry.partition(":")[0])
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and is_module_of(error.name, module):
             raise NotImportableError(f"task {name!r}: there is no module {module!r} on the Python path") from None

@@ -6,33 +6,69 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from types import ModuleType
+from importlib.machinery import ModuleSpec, PathFinder
+from types import FrameType, ModuleType
 from typing import Any
 
+from plastic_envs.leaving import is_installed, leaving_refused
+
+_IMPORTLIB = os.path.dirname(importlib.__file__)
 SAFE = {"PYTHONSAFEPATH": "1"}
 """What keeps a Python that is started from looking for modules in the working directory first, as `python -c` does."""
 
 
+own: dict[str, str] = {}
+"""The folder in which each module, or package, was found that the user named and that is not installed."""
+
+
+@leaving_refused()
 def import_own(name: str) -> ModuleType:
     """A module that the user named: one that is installed, or else one in the working directory.
 
     Raises:
         ModuleNotFoundError: there is none, or it needs one that is missing.
+        UsageError: it ends the process when it is imported.
     """
+    root = name.partition(".")[0]
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        here = os.getcwd()
-        if not is_module_of(error.name, name) or {"", here} & set(sys.path):
+        if root in own or not is_module_of(error.name, name):
             raise
-    sys.path.append(here)
+    own[root] = os.getcwd()
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if is_module_of(error.name, name):
-            sys.path.remove(here)
-        raise
+    finally:
+        if root not in sys.modules:
+            del own[root]
+
+
+class _Finder:
+    """Finds the user's own modules, and those beside them that they import themselves, after all that is installed.
+
+    With their folder on the module path, a file there would also stand for what some library would like to have.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """As Python's import system asks for it; `path` is that of the package around the module, if there is one."""
+        if not own or path is not None:
+            return None
+        folder = own.get(name) or _folder_of_importer()
+        return PathFinder.find_spec(name, [folder]) if folder else None
+
+
+sys.meta_path.append(_Finder)
+
+
+def _folder_of_importer() -> str | None:
+    """The folder of the user's own code that imports something just now; None if other code does."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((__file__, "<frozen importlib", _IMPORTLIB)):
+        frame = frame.f_back
+    file = "" if frame is None else frame.f_code.co_filename
+    return next((each for each in own.values() if file.startswith(each + os.sep) and not is_installed(file)), None)
 
 
 def is_module_of(missing: str | None, name: str) -> bool:
@@ -75,16 +111,17 @@ class Carried:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How to be unpickled."""
-        return _arrived, (list(sys.path), self._dump(self._value))
+        return _arrived, (list(sys.path), own, self._dump(self._value))
 
 
-def extend_path(places: Sequence[str]) -> None:
-    """Look for modules in these places too, after all others."""
+def find_too(places: Sequence[str], theirs: Mapping[str, str]) -> None:
+    """Look for modules where another process does: in its places, after all others, and for its user's own."""
     sys.path.extend(place for place in places if place not in sys.path)
+    own.update(theirs)
 
 
-def _arrived(places: Sequence[str], data: bytes) -> Any:
-    extend_path(places)
+def _arrived(places: Sequence[str], theirs: Mapping[str, str], data: bytes) -> Any:
+    find_too(places, theirs)
     return pickle.loads(data)
 
 

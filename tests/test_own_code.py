@@ -1,6 +1,9 @@
 """What users write themselves, and how they are told what is wrong with it."""
 
 import math
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,12 @@ from torch import nn
 import agents
 from agents import Outer, Rule
 from evolution import Searcher, evaluate, make_searcher, train
+from evolution.workers import run_isolated
 from plastic_envs import Episode, Step, SupervisedTask, TaskEnv, TaskVectorEnv, layout, make_task
 from plastic_envs.errors import UsageError
 from plastic_envs.policies import play
 from plastic_envs.tasks.grid_maze import GridMaze
-from tests.runs import settings
+from tests.runs import numbers, settings
 
 
 class DelayedXor(SupervisedTask):
@@ -99,6 +103,17 @@ class Tireless(Idle):
 
 class Silent(Idle):
     told: Any = None
+
+
+class Leaver(Idle):
+    """Ends the process after half of a run, unless `stays`."""
+
+    stays, way = False, SystemExit
+
+    def step(self) -> dict[str, float]:
+        if self.episodes >= 200 and not Leaver.stays:
+            raise Leaver.way
+        return super().step()
 
 
 class Hoarder(Idle):
@@ -408,3 +423,50 @@ def test_a_learned_number_of_a_rule_is_searched_by_evolution(name: str) -> None:
 def test_a_searcher_that_cannot_be_gone_on_with_is_refused(tmp_path: Path, searcher: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         train(settings(searcher=f"tests.test_own_code:{searcher}"), tmp_path / "run")
+
+
+def exits(*_: Any) -> Any:
+    sys.exit(3)
+
+
+@pytest.mark.parametrize("way", [SystemExit, KeyboardInterrupt])
+def test_a_searcher_that_ends_the_process_is_named_and_loses_nothing(
+    way: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = settings(searcher="tests.test_own_code:Leaver")
+    monkeypatch.setattr(Leaver, "way", way)
+    name = repr(way).removesuffix("()") if isinstance(way, BaseException) else way.__name__
+    with pytest.raises(
+        UsageError, match=rf"test_own_code\.py, line \d+, in step: code of your own raised {re.escape(name)}"
+    ):
+        train(run, tmp_path / "left")
+    monkeypatch.setattr(Leaver, "stays", True)
+    train(run, tmp_path / "left", resume=True)
+    train(run, tmp_path / "whole")
+    assert numbers(tmp_path / "left") == numbers(tmp_path / "whole")
+
+
+def test_tasks_rules_and_modules_that_end_the_process_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = DelayedXor()
+    says = r"in exits: code of your own raised SystemExit\(3\), which would end the process"
+    with pytest.raises(UsageError, match=says):
+        evaluate(agents.make_for(task, hidden=3), DelayedXor(spoilt=exits), 4)
+    monkeypatch.setattr(Changeless, "change", exits, raising=False)
+    with pytest.raises(UsageError, match=says):
+        evaluate(agents.make_for(task, rule="tests.test_own_code:Changeless", hidden=3), task, 4)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_script.py").write_text("import argparse\nargparse.ArgumentParser().exit(4)")
+    with pytest.raises(UsageError, match=r"a_script\.py, line 2, in <module>: code of your own raised SystemExit\(4\)"):
+        make_task("a_script:Task")
+
+
+def leaves(item: Any, report: Any) -> None:
+    os._exit(5) if item else exits()
+
+
+def test_workers_whose_code_ends_the_process_say_so() -> None:
+    says = sorted(str(event.error) for event in run_isolated(leaves, [0, 1], jobs=1))
+    assert re.search(r"in exits: code of your own raised SystemExit\(3\)", says[0])
+    assert says[1] == "its worker process ended with status 5, as by os._exit in code of one's own"

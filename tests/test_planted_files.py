@@ -1,6 +1,7 @@
 """Commands in a folder that one was sent: nothing in it runs, whatever its files are called."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import pickle
@@ -14,7 +15,7 @@ import agents
 from evolution import train
 from evolution.cli import main
 from plastic_envs import UsageError, make_task
-from plastic_envs.registry import check_trusted, own_code
+from plastic_envs.registry import check_trusted, load_object, own_code
 from plastic_envs.working_directory import import_own
 from tests.runs import TASK, settings
 
@@ -131,12 +132,25 @@ def test_what_is_installed_wins_and_the_refusal_says_so(here):
 
 
 def test_the_module_of_an_environment_is_found_here_by_its_name(here):
+    (here / "has_one.py").write_text("from gymnasium.envs.classic_control import CartPoleEnv as Pole")
     (here / "registers_one.py").write_text(
-        "import gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
-        "gymnasium.register('registered_here/Pole-v0', CartPoleEnv, max_episode_steps=5)\n"
+        "import gymnasium\ngymnasium.register('registered_here/Pole-v0', 'has_one:Pole', max_episode_steps=5)\n"
     )
     assert make_task("gym:registers_one:registered_here/Pole-v0").horizon == 5
-    assert sys.path[-1] == os.getcwd()
+
+
+def test_only_code_of_ones_own_looks_here_afterwards(here):
+    """It may import its neighbours when it likes; a library that would like to have something finds nothing."""
+    before = list(sys.path)
+    (here / "asks_later.py").write_text("def Now():\n    import neighbour\n    return neighbour.__name__")
+    for name in ("neighbour", "wanted_by_a_library"):
+        (here / f"{name}.py").write_text("")
+    now = load_object("asks_later:Now", "task")
+    assert sys.path == before
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("wanted_by_a_library")
+    assert importlib.util.find_spec("wanted_by_a_library") is None
+    assert now() == "neighbour"
 
 
 FOREIGN = "evil:Evil"

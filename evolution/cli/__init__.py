@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         args = _parse(argv)
-        status = int(importlib.import_module(f"evolution.cli.{args.command}").run(args))
+        status = _run(args)
         sys.stdout.flush()  # here, where a broken pipe is understood
         return status
     except KeyboardInterrupt:
@@ -71,6 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"plastic-envs: error: {error.sentence}", file=sys.stderr)
         return 2
+
+
+def _run(args: argparse.Namespace) -> int:
+    """The command; code of the user's that leaves is a mistake in it."""
+    from plastic_envs.leaving import leaving_refused
+
+    with leaving_refused():
+        return int(importlib.import_module(f"evolution.cli.{args.command}").run(args))
 
 
 def _leave_working_directory() -> None:
