@@ -7,8 +7,7 @@ are taken group by group, each through all examples, so that their weights stay 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -19,9 +18,8 @@ from agents.cap_nodes import FinalWeights, Lived
 from agents.percepts import Percepts
 from agents.rules.firing import FiringRule
 
-if TYPE_CHECKING:
-    from agents.cap_network import CapNetwork
-
+Fire = Callable[..., Firing]
+"""How the units of a network fire, `CapNetwork.fire`."""
 GROUP = 1 << 20
 """Numbers of the graphs of networks that live side by side."""
 BLOCK = 1 << 20
@@ -47,9 +45,17 @@ def columns_of(rule: FiringRule, labels: Tensor, predicted: Tensor) -> Tensor:
     return torch.stack([labels, other], -2)
 
 
-def learn_online(network: CapNetwork, rule: FiringRule, percepts: Percepts, state: State) -> tuple[Tensor, State]:
-    """Learn from S labelled examples by an additive rule: logits (..., S, B, K) on the way, and the new weights."""
-    lesson = _Lesson(network, rule, percepts, state)
+def learn_online(fire: Fire, kept: int, rule: FiringRule, percepts: Percepts, state: State) -> tuple[Tensor, State]:
+    """Learn from S labelled examples by an additive rule: logits (..., S, B, K) on the way, and the new weights.
+
+    Args:
+        fire: How the units fire.
+        kept: k, how many of them the cap keeps.
+        rule: By which the weights change.
+        percepts: The examples.
+        state: The network's.
+    """
+    lesson = _Lesson(fire, kept, rule, percepts, state)
     with torch.inference_mode():  # many small operations: a sixth faster than `no_grad`
         lesson.run()
     weights = lesson.weights()
@@ -63,8 +69,8 @@ def learn_online(network: CapNetwork, rule: FiringRule, percepts: Percepts, stat
 class _Lesson:
     """N = B · P networks, an episode's individuals side by side, and the buffers that change while they learn."""
 
-    def __init__(self, network: CapNetwork, rule: FiringRule, percepts: Percepts, state: State) -> None:
-        self.network, self.rule, self.percepts, self.state = network, rule, percepts, state
+    def __init__(self, fire: Fire, kept: int, rule: FiringRule, percepts: Percepts, state: State) -> None:
+        self.fire, self.kept, self.rule, self.percepts, self.state = fire, kept, rule, percepts, state
         outputs: Tensor = state["outputs"]
         self.individuals = len(outputs) if outputs.dim() == 4 else None
         units, classes = outputs.shape[-2:]
@@ -127,7 +133,7 @@ class _Lesson:
         graph = None if self.graph is None else self.graph[group]
         outputs = self.outputs[group]
         change = _Change(self, networks, episodes)
-        times = RowSums(len(networks), outputs.shape[1], self.network.options.kept, outputs.device)
+        times = RowSums(len(networks), outputs.shape[1], self.kept, outputs.device)
         size = max(1, BLOCK // (len(networks) * outputs.shape[-2]))
         for start in range(0, self.logits.shape[1], size):
             part = self.percepts[start : start + size]
@@ -156,8 +162,8 @@ class _Lesson:
     def _firings(self, drives: Tensor, graph: Tensor | None, times: RowSums) -> Iterator[Firing]:
         """How the units fire for one example after the other; at once for all if the graph stays as it is."""
         if self.plastic_graph:
-            return (self.network.fire(drive, graph, times=times) for drive in torch.split(drives, 1, 1))
-        return self.network.fire(drives, graph).examples()
+            return (self.fire(drive, graph, times=times) for drive in torch.split(drives, 1, 1))
+        return self.fire(drives, graph).examples()
 
 
 class _Change:

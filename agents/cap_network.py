@@ -130,7 +130,7 @@ class CapNetwork(Agent):
         rule = self._learner
         if scored or rule is None or not _learns_in_place(rule):
             return None
-        logits, weights = learn_online(self, rule, percepts, state)
+        logits, weights = learn_online(self.fire, self.options.kept, rule, percepts, state)
         return self._outputs(logits), state | weights
 
     def answer(self, percepts: Percepts, state: State) -> Tensor:

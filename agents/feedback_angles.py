@@ -1,18 +1,15 @@
 """How far the errors that a feedback network sends back point away from backpropagation's."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from agents.feedback_circuit import FeedbackCircuit
+from agents.rollout import Rollout
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
-
-if TYPE_CHECKING:
-    from agents.feedback_network import FeedbackNetwork
-    from agents.rollout import Rollout
 
 
 def angle(first: Tensor, second: Tensor) -> Tensor:
@@ -22,7 +19,7 @@ def angle(first: Tensor, second: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def query_angles(agent: "FeedbackNetwork", task: SupervisedTask, lived: "Rollout") -> Tensor:
+def query_angles(agent: FeedbackCircuit, task: SupervisedTask, lived: Rollout) -> Tensor:
     """Angles in degrees between errors and backpropagation's on the queries, with the weights at the end of lifetimes.
 
     Both errors are averaged over an episode's queries first, as Shervani-Tabar and Rosenbaum do it.

@@ -18,7 +18,7 @@ The rule itself is differentiated by autograd, whose graph holds the vectors of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,16 +26,14 @@ from torch import Tensor
 from agents.agent import State
 from agents.autograd import Node, first_order
 from agents.chunked_matrix import Pairs
+from agents.feedback_circuit import FeedbackCircuit
 from agents.feedback_layer import CHUNK, FeedbackLayer, Moment
 from agents.feedback_step import Change, Sensed
 from agents.percepts import Percepts
 from agents.rules import LowRank, Outer
 
-if TYPE_CHECKING:
-    from agents.feedback_network import FeedbackNetwork
 
-
-def live_by_pairs(agent: FeedbackNetwork, percepts: Percepts, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+def live_by_pairs(agent: FeedbackCircuit, percepts: Percepts, state: State) -> tuple[Tensor, dict[str, Tensor]]:
     """Live many steps: outputs (..., S, B, K) and the weights after them, differentiable by weights and rule."""
     inputs = (*state["weights"].values(), *agent.rule.parameters())
     remember = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
@@ -84,7 +82,7 @@ class _Step:
 class _Lifetime:
     """A batch of lifetimes of S steps, forward and back."""
 
-    def __init__(self, agent: FeedbackNetwork, percepts: Percepts, state: State, remember: bool) -> None:
+    def __init__(self, agent: FeedbackCircuit, percepts: Percepts, state: State, remember: bool) -> None:
         self.agent, self.remember = agent, remember
         self.layers = {
             layer: FeedbackLayer(matrix, state["feedback"].get(layer)) for layer, matrix in state["weights"].items()

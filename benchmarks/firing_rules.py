@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, interpolate, one_hot
 
 import agents
 from agents.cap_network import CapNetwork
-from evolution.searcher import make_searcher
+from evolution.searcher_factory import make_searcher
 from plastic_envs.data import load_data
 from plastic_envs.tasks import make_task
 

@@ -19,7 +19,7 @@ import torch
 
 from agents import make_for
 from evolution.evotorch_search import EvoTorchSearcher
-from evolution.searcher import make_searcher
+from evolution.searcher_factory import make_searcher
 from plastic_envs import make_task
 
 RULE = "additive-hebb,bound=none"

@@ -20,7 +20,8 @@ _NAMES = {
     "results": ("RunProgress", "RunResult"),
     "retraining": ("Transfer", "transfer"),
     "run_folder": ("LoadedRun", "load_run"),
-    "searcher": ("Diverged", "Ledger", "Searcher", "make_searcher", "with_parameters"),
+    "searcher_factory": ("make_searcher",),
+    "searcher": ("Diverged", "Ledger", "Searcher", "with_parameters"),
     "seeding": ("make_generator",),
     "settings": ("RunSettings",),
     "training": ("train",),
@@ -54,8 +55,8 @@ if TYPE_CHECKING:
     from evolution.searcher import Diverged as Diverged
     from evolution.searcher import Ledger as Ledger
     from evolution.searcher import Searcher as Searcher
-    from evolution.searcher import make_searcher as make_searcher
     from evolution.searcher import with_parameters as with_parameters
+    from evolution.searcher_factory import make_searcher as make_searcher
     from evolution.seeding import make_generator as make_generator
     from evolution.settings import RunSettings as RunSettings
     from evolution.training import train as train

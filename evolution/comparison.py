@@ -13,11 +13,12 @@ from typing import Any
 
 from evolution import tables
 from evolution.actors import ray_running
+from evolution.experiment import Experiment, read_experiment
 from evolution.grid import Grid
 from evolution.locking import folder_lock
 from evolution.plan import PlannedRun, plan_runs
 from evolution.progress import Progress
-from evolution.records import FORMAT, INDEX, Experiment, RunRecord, indexed_runs, read_experiment, read_run
+from evolution.records import FORMAT, INDEX, RunRecord, indexed_runs, read_run
 from evolution.results import RunProgress
 from evolution.run_folder import versions
 from evolution.settings import RunSettings

@@ -14,7 +14,8 @@ import torch
 from evolution.evaluation import evaluate
 from evolution.plan import PlannedRun, distinct
 from evolution.progress import counted, duration
-from evolution.searcher import Diverged, make_searcher
+from evolution.searcher import Diverged
+from evolution.searcher_factory import make_searcher
 from evolution.settings import RunSettings
 from plastic_envs.tasks import make_task
 

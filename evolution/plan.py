@@ -9,7 +9,7 @@ import agents
 from evolution.evaluation import check_evaluation
 from evolution.grid import Grid, check_runs, run_folder
 from evolution.registry import SEARCHERS
-from evolution.searcher import make_searcher
+from evolution.searcher_factory import make_searcher
 from evolution.settings import RunSettings
 from plastic_envs.errors import UsageError
 from plastic_envs.registry import parse_spec

@@ -1,25 +1,21 @@
 """What run folders and comparisons hold, read back; nothing in them is run."""
 
 import math
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evolution.history import HistoryRow
 from evolution.results import RunResult
 from evolution.run_folder import RunFolder, load_result
 from evolution.settings import RunSettings
-from plastic_envs.errors import MissingFileError, UsageError
+from plastic_envs.errors import UsageError
 from plastic_envs.external import without_prefix
 from plastic_envs.reading import read_json
 from plastic_envs.registry import check_trusted
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
-
-if TYPE_CHECKING:
-    from evolution.summary import Summary
 
 INDEX = "compare.json"
 """A comparison's list of runs, in the order in which results are listed."""
@@ -45,63 +41,6 @@ class RunRecord:
     def references(self) -> dict[str, float]:
         """Chance, the reference predictors on the evaluation episodes and the best possible, as far as known."""
         return self.result.named_references if self.result is not None else {}
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A comparison, or a single run seen as one."""
-
-    folder: Path
-    is_comparison: bool
-    runs: tuple[RunRecord, ...]  # in the order in which results are listed
-    summaries: tuple["Summary", ...]
-    tasks: Mapping[str, Task]  # by spec
-    command: str
-    settings: Any  # JSON
-    versions: Mapping[str, str]
-    trust: tuple[str, ...]
-
-
-def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
-    """Read a comparison's folder or a run's.
-
-    Raises:
-        UsageError: neither lies here, a file is damaged, or a task is a user's own and not in `trust`.
-    """
-    from evolution.summary import summarise
-
-    is_comparison = os.path.isfile(folder / INDEX)
-    path = folder / (INDEX if is_comparison else "config.json")
-    if not os.path.isfile(path):
-        raise MissingFileError(f"{folder}: there is neither a comparison ({INDEX}) nor a run (config.json) here")
-    head = read_json(path)
-    if head.get("format") != FORMAT:
-        raise UsageError(f"{path}: format {head.get('format')!r} is unknown: this version reads {FORMAT}")
-    try:
-        versions = dict(head["versions"])
-        if is_comparison:
-            runs = [read_run(folder / entry["folder"], entry) for entry in head["runs"]]
-            settings, command = head["grids"], str(head["command"])
-        else:
-            runs = [read_run(folder)]
-            settings, command = head["settings"], train_command(runs[0].settings)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    tasks = {spec: open_task(folder, spec, trust) for spec in dict.fromkeys(run.settings.task for run in runs)}
-    metrics = {spec: (task.metric_kind, task.higher_is_better) for spec, task in tasks.items()}
-    return Experiment(
-        folder,
-        is_comparison,
-        tuple(runs),
-        tuple(summarise(runs, metrics)),
-        tasks,
-        command,
-        settings,
-        versions,
-        tuple(trust),
-    )
 
 
 def indexed_runs(folder: Path) -> list[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evolution import tables
+from evolution.experiment import Experiment, read_experiment
 from evolution.progress import counted
-from evolution.records import Experiment, read_experiment
 from evolution.run_folder import load_agent
 from evolution.summary import Summary
 from evolution.verdicts import METHOD, headline, verdicts

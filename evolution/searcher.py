@@ -3,7 +3,6 @@
 import copy
 import functools
 import inspect
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ import torch
 
 from agents import Agent
 from agents.normalisation import Moments
-from plastic_envs.checks import check_int, choose, shown
-from plastic_envs.errors import UnknownOptionError, UsageError, WrongTypeError, usage_error
+from plastic_envs.checks import choose, shown
+from plastic_envs.errors import UnknownOptionError, UsageError
 from plastic_envs.precision import methods_in_float32
-from plastic_envs.registry import format_spec, parse_spec
 from plastic_envs.task import Task
 from plastic_envs.task_checks import check_task
 
@@ -172,58 +170,6 @@ def searched_names(agent: Agent, patterns: Sequence[str]) -> list[str]:
     if not patterns:
         raise UsageError("searched is empty: give at least one name pattern, '*' for all parameters")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def make_searcher(
-    spec: str,
-    task: Task,
-    agent: Agent,
-    *,
-    seed: int = 0,
-    searched: Sequence[str] = ("*",),
-    budget: int | None = None,
-) -> Searcher:
-    """Make a searcher from its name and options, `"pgpe,popsize=50,episodes=32"`.
-
-    A name of one's own is `module:Name`, a subclass of `Searcher` or an EvoTorch `SearchAlgorithm`; so every
-    algorithm of EvoTorch can be had with its own keywords, `"evotorch.algorithms:Cosyne,popsize=40,…"`.
-
-    Raises:
-        UsageError: unknown name, unknown option or a value that the searcher refuses.
-    """
-    from evolution.registry import SEARCHERS
-
-    seed = check_int("seed", seed, low=0)
-    name, given = parse_spec(spec)
-    options = {**SEARCHERS[name].options, **given}
-    target = SEARCHERS.load(name)
-    if "algorithm" in given and "algorithm" in SEARCHERS[name].options:
-        sentence = f"searcher {name!r} has no option 'algorithm': name another as evotorch.algorithms:Name"
-        raise UnknownOptionError(sentence, "algorithm")
-    if not (isinstance(target, type) and issubclass(target, Searcher)):
-        options["algorithm"] = target
-        target = _adapter_for(name, target)
-    check_options(name, target.__init__, options)
-    try:
-        made = target(task, agent, seed=seed, searched=searched, budget=budget, **options)
-    except (TypeError, ValueError, LookupError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise usage_error(f"searcher {format_spec(name, given)!r}: {' '.join(str(error).split())}", error) from error
-    assert isinstance(made, Searcher)
-    if not hasattr(made, "ledger"):
-        raise WrongTypeError(f"searcher {name!r}: its __init__ must call super().__init__(task, agent, **common)")
-    return made
-
-
-def _adapter_for(name: str, target: object) -> type[Searcher]:
-    """The class that makes a searcher of an EvoTorch algorithm; only reached once EvoTorch has been imported."""
-    if "evotorch" in sys.modules:
-        from evolution.evotorch_search import EvoTorchSearcher, is_algorithm
-
-        if is_algorithm(target):
-            return EvoTorchSearcher
-    raise WrongTypeError(f"searcher {name!r} is neither an evolution.Searcher nor an EvoTorch SearchAlgorithm")
 
 
 def check_options(name: str, function: Callable[..., Any], options: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from agents import Agent, Species
 from evolution.evotorch_search import EvoTorchSearcher
-from evolution.searcher import Searcher, make_searcher, searched_names, with_parameters
+from evolution.searcher import Searcher, searched_names, with_parameters
+from evolution.searcher_factory import make_searcher
 from evolution.seeding import derive_seed
 from plastic_envs.checks import check_int
 from plastic_envs.errors import UsageError

@@ -14,7 +14,8 @@ from evolution.history import last_score
 from evolution.locking import folder_lock
 from evolution.results import Clock, Progress, RunProgress, RunResult, Status
 from evolution.run_folder import HistoryRow, RunFolder, load_result
-from evolution.searcher import Diverged, make_searcher
+from evolution.searcher import Diverged
+from evolution.searcher_factory import make_searcher
 from evolution.seeding import derive_seed
 from evolution.settings import RunSettings
 from evolution.signals import Signals, signals_noted

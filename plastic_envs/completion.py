@@ -123,9 +123,17 @@ class CompletionTask(SupervisedTask):
         """Draw the items as they are shown, the part that is asked with, the answer of the moment and the truth."""
         from plastic_envs.rendering_completion import draw_completion  # draws with matplotlib, which is optional
 
-        episode = state.episode.map(lambda part: part[:, index : index + 1])
-        outputs = torch.stack(tuple(actions)).unsqueeze(1) if actions else None
-        draw_completion(self, episode, outputs, min(len(actions) + 1, self.horizon), figure)
+        episode = state.episode.map(lambda part: part[:, index])
+        upto = min(len(actions) + 1, self.horizon)
+        draw_completion(
+            figure,
+            self.caption(episode, actions, upto),
+            items=episode.hidden["items"][0].view(self.n_items, self.output_size),
+            seen=episode.inputs[:upto, : self.output_size] / self.gain,
+            answer=actions[-1] if actions else None,
+            truth=episode.targets[0] if upto > self.horizon - self.n_query else None,
+            shape=self.item_shape,
+        )
 
 
 def check_half(name: str, value: int) -> int:

@@ -1,10 +1,9 @@
 """Pictures of episodes: the inputs by their named parts, and the agent's answers against the targets."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,9 +19,6 @@ try:
     from matplotlib.ticker import MaxNLocator
 except ImportError:
     raise MissingExtraError("a picture of an episode", "plots") from None
-
-if TYPE_CHECKING:
-    from plastic_envs.supervised import SupervisedTask
 
 SIZE = (640, 480)  # of a frame, in pixels
 LEFT, RIGHT, TOP, BOTTOM, GAP = 84, 56, 34, 44, 10  # margins and the space between parts, in pixels
@@ -63,71 +59,53 @@ class Renderer:
 
 
 def draw_episode(
-    task: "SupervisedTask",
+    figure: Figure,
+    title: str,
+    slices: Mapping[str, Slice],
     episode: Episode,
-    outputs: Tensor,
-    upto: int | None = None,
-    figure: Figure | None = None,
-    index: int = 0,
-) -> Figure:
+    actions: Sequence[Tensor],
+    upto: int,
+    classes: int | None,
+) -> None:
     """Draw an open-loop episode: a strip over time for each part of the input, below them answers and targets.
 
     Args:
-        task: the task that the episode is of.
-        episode: inputs (T, B, D) and all else.
-        outputs: the agent's (T, B, K), or fewer rows: answers are drawn as far as there are some.
-        upto: how many steps of the episode to show, all T by default.
-        figure: where to draw, empty; a new one by default.
-        index: which of the B episodes.
-
-    Returns:
-        The figure.
+        figure: where to draw, empty.
+        title: what stands above.
+        slices: the parts of the input.
+        episode: one of them, inputs (T, D) and all else.
+        actions: the agent's answers so far, numbers (K,) or classes () each.
+        upto: how many steps of the episode to show.
+        classes: how many there are; None where answers are numbers.
     """
-    if figure is None:
-        figure = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100)
-    upto = task.horizon if upto is None else upto
-    episode = episode.map(lambda part: part[:, index])  # (T, ...)
-    actions = task.action(outputs[:, index]).detach()  # (t,) or (t, K)
+    horizon = len(episode.inputs)
     width, height = figure.get_size_inches() * figure.dpi
     top = height - TOP
-    figure.text(LEFT / width, 1 - 0.6 * TOP / height, _title(task, episode, actions, upto), va="center", fontsize=9)
-    for name, part in task.slices.items():
+    figure.text(LEFT / width, 1 - 0.6 * TOP / height, title, va="center", fontsize=9)
+    for name, part in slices.items():
         values = episode.inputs[:, part.columns].numpy(force=True).copy()  # (T, size)
         scale = float(np.abs(values).max())
         values[upto:] = np.nan
-        step_width = (width - LEFT - RIGHT) / task.horizon
+        step_width = (width - LEFT - RIGHT) / horizon
         strip = _strip_height(part, step_width)
-        axes = _add_axes(figure, top - strip, strip, task.horizon, name)
+        axes = _add_axes(figure, top - strip, strip, horizon, name)
         image = _draw_strip(
             axes, values, part, scale, None if step_width >= LEGIBLE else (upto - 1, strip / step_width)
         )
         if (shown := image.get_array()) is not None and shown.ndim == 2:  # what is in colours has no scale
             _add_scale(figure, image, top - strip, strip)
         top -= strip + GAP
-    axes = _add_axes(figure, BOTTOM, top - BOTTOM, task.horizon, "")
-    axes.set_ylabel(_answers_name(task), fontsize=9)
+    axes = _add_axes(figure, BOTTOM, top - BOTTOM, horizon, "")
+    axes.set_ylabel(_answers_name(episode.targets, classes), fontsize=9)
     axes.yaxis.label.set(rotation=90, ha="center", va="bottom")
     axes.set_facecolor("white")
     axes.set_xlabel("step (shaded: the steps that are scored)", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=8, bottom=True, labelbottom=True, left=True, labelleft=True)
-    _draw_answers(axes, task, episode, actions, upto)
+    _draw_answers(axes, episode, actions, upto, classes)
     place = (1 - GAP / width, 1 - 0.6 * TOP / height)
     style = {"fontsize": 9, "ncols": 2, "frameon": False, "borderaxespad": 0, "handletextpad": 0, "columnspacing": 0.5}
     figure.legend(loc="center right", bbox_to_anchor=place, **style)
-    return figure
-
-
-def _title(task: "SupervisedTask", episode: Episode, actions: Tensor, upto: int) -> str:
-    """The task, the step, and the metric of the steps answered so far."""
-    title = f"{type(task).__name__} · step {upto}/{task.horizon}"
-    answered = min(len(actions), upto)
-    mask = episode.metric_mask[:answered]
-    if not mask.any():
-        return title
-    metric = task.step_metric(actions[:answered], episode.targets[:answered], episode.inputs[:answered])[mask].mean()
-    score = f"{100 * metric:.1f}%" if task.metric_kind == "accuracy" else f"{metric:.3f}"
-    return f"{title} · {task.metric_kind} {score}"
 
 
 def _strip_height(part: Slice, step_width: float) -> float:
@@ -200,23 +178,20 @@ def _draw_strip(
     )
 
 
-def _answers_name(task: "SupervisedTask") -> str:
+def _answers_name(targets: Tensor, classes: int | None) -> str:
     """What answers are; of several numbers a step, which one is drawn."""
-    if task.action_kind == "discrete":
+    if classes is not None:
         return "class"
-    return "output" if task.output_size == 1 else f"output 1 of {task.output_size}"
+    return "output" if targets.shape[1] == 1 else f"output 1 of {targets.shape[1]}"
 
 
-def _draw_answers(axes: Axes, task: "SupervisedTask", episode: Episode, actions: Tensor, upto: int) -> None:
+def _draw_answers(axes: Axes, episode: Episode, actions: Sequence[Tensor], upto: int, classes: int | None) -> None:
     """Answers and targets of the steps so far; the steps of the metric are shaded, those of no loss are pale."""
     counted = (episode.loss_mask | episode.metric_mask).numpy(force=True)
-    edges = np.arange(task.horizon + 1) - 0.5
+    edges = np.arange(len(counted) + 1) - 0.5
     scored = episode.metric_mask.numpy(force=True).astype(float)
     axes.stairs(scored, edges, fill=True, color=SCORED, transform=axes.get_xaxis_transform())
-    # Of several numbers a step, the first is drawn.
-    targets, answers = (
-        (part[:, 0] if part.dim() > 1 else part).numpy(force=True) for part in (episode.targets, actions)
-    )
+    targets, answers = (_first_numbers(part) for part in (episode.targets, actions))
     shown = np.flatnonzero(counted[:upto])
     both = shown[shown < len(answers)]
     axes.vlines(both, targets[both], answers[both], color=ANSWER, linewidth=1)
@@ -224,17 +199,14 @@ def _draw_answers(axes: Axes, task: "SupervisedTask", episode: Episode, actions:
     axes.scatter(both, answers[both], 18, color=ANSWER, zorder=3, label="answer")
     others = np.setdiff1d(np.arange(len(answers)), both)
     axes.scatter(others, answers[others], 18, color=ANSWER, alpha=0.25)
-    if task.action_kind == "discrete":
-        axes.set_ylim(-0.6, task.output_size - 0.4)
-        axes.set_yticks(range(0, task.output_size, 1 + task.output_size // 16))
+    if classes is not None:
+        axes.set_ylim(-0.6, classes - 0.4)
+        axes.set_yticks(range(0, classes, 1 + classes // 16))
     else:
         limit = 1.2 * float(np.abs(targets[counted]).max()) or 1.0
         axes.set_ylim(-limit, limit)
 
 
-def one_hot_outputs(task: Task, actions: Sequence[Tensor]) -> Tensor:
-    """Outputs (t, 1, K) that stand for the actions taken in one environment."""
-    if not actions:
-        return torch.zeros(0, 1, task.output_size)
-    taken = torch.stack(tuple(actions)).unsqueeze(1)
-    return torch.nn.functional.one_hot(taken, task.output_size).float() if task.action_kind == "discrete" else taken
+def _first_numbers(steps: Iterable[Tensor]) -> NDArray[Any]:
+    """The number of each step (), of several (K,) the first."""
+    return np.array([step.detach().flatten()[0].item() for step in steps])

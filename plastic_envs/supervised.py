@@ -114,11 +114,25 @@ class SupervisedTask(Task):
 
     def draw(self, figure: Any, state: SupervisedState, index: int, actions: Sequence[Tensor]) -> None:
         """Draw one of the episodes so far: the inputs by their parts, answers against targets."""
-        from plastic_envs.rendering import draw_episode, one_hot_outputs  # draws with matplotlib, which is optional
+        from plastic_envs.rendering import draw_episode  # draws with matplotlib, which is optional
 
-        episode = state.episode.map(lambda part: part[:, index : index + 1])
+        episode = state.episode.map(lambda part: part[:, index])
         upto = min(len(actions) + 1, self.horizon)  # the agent has not yet answered the last step shown
-        draw_episode(self, episode, one_hot_outputs(self, actions), upto, figure)
+        classes = self.output_size if self.action_kind == "discrete" else None
+        title = self.caption(episode, actions, upto)
+        draw_episode(figure, title, self.slices, episode, actions, upto, classes)
+
+    def caption(self, episode: Episode, actions: Sequence[Tensor], upto: int) -> str:
+        """What stands above a picture of one episode (T, ...): task, step, and the metric of the answers so far."""
+        title = f"{type(self).__name__} · step {upto}/{self.horizon}"
+        answered = len(actions)
+        mask = episode.metric_mask[:answered]
+        if not mask.any():
+            return title
+        taken = torch.stack(tuple(actions)).detach()
+        metric = self.step_metric(taken, episode.targets[:answered], episode.inputs[:answered])[mask].mean()
+        score = f"{100 * metric:.1f}%" if self.metric_kind == "accuracy" else f"{metric:.3f}"
+        return f"{title} · {self.metric_kind} {score}"
 
     def step_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of every step, not masked: outputs (..., T, B, K) against targets (T, B[, K]) → (..., T, B)."""

@@ -14,7 +14,7 @@ from agents import cap_learning, cap_network, cap_nodes
 from agents.cap_baseline import WeightDescent
 from agents.cap_network import CapNetwork
 from agents.rules.firing import FiringRule
-from evolution.searcher import make_searcher
+from evolution.searcher_factory import make_searcher
 from plastic_envs.errors import UsageError
 from plastic_envs.task import Episode
 from plastic_envs.tasks import make_task

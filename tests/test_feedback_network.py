@@ -13,7 +13,7 @@ from agents.feedback_angles import query_angles
 from agents.feedback_network import FeedbackNetwork
 from agents.rules import LowRank, Outer, Rule, Signal, Signals
 from evolution.evotorch_problem import EpisodesProblem
-from evolution.searcher import make_searcher
+from evolution.searcher_factory import make_searcher
 from plastic_envs.errors import UsageError
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Episode, layout

@@ -15,7 +15,7 @@ from evolution.history import HistoryRow
 from evolution.inside import RateTrace, Sample, WeightTrace
 from evolution.plots_references import apart
 from plastic_envs import make_task
-from plastic_envs.rendering import draw_episode
+from plastic_envs.supervised import SupervisedState
 from tests.test_report import summary
 
 LONG = ("additive-hebb,modulation=double-sigmoid", "additive-hebb,modulation=tanh,retroactive=true", "none")
@@ -88,7 +88,8 @@ def test_other_episodes_are_drawn_whole(spec, tmp_path):
     one = sample(spec)
     plots_inside.sample_episode(one, tmp_path / "episode.png")
     whole = plots.Figure(figsize=(9, 5), dpi=100)
-    plots.save(draw_episode(one.task, one.episode, one.outputs, figure=whole), tmp_path / "whole.png")
+    one.task.draw(whole, SupervisedState(one.episode, one.task.horizon), 0, one.task.action(one.outputs[:, 0]).unbind())
+    plots.save(whole, tmp_path / "whole.png")
     assert np.array_equal(imread(tmp_path / "episode.png"), imread(tmp_path / "whole.png"))
 
 

@@ -11,9 +11,11 @@ import pygame
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from matplotlib.figure import Figure
 
 from plastic_envs import TASKS, TaskEnv, TaskVectorEnv, UsageError, make_task
 from plastic_envs.rendering import draw_episode
+from plastic_envs.supervised import SupervisedState
 from plastic_envs.window import Window
 from tests.test_envs import Countdown
 
@@ -93,31 +95,50 @@ def test_a_vector_env_draws_each_copy():
     assert np.array_equal(single.render()[0], env.render())
 
 
+def picture(task, episode, outputs, index=0):
+    """Of one of the episodes, so far as outputs (t, B, K) go."""
+    figure = Figure(figsize=(6.4, 4.8), dpi=100)
+    task.draw(figure, SupervisedState(episode, len(outputs)), index, task.action(outputs[:, index]).unbind())
+    return figure
+
+
 @pytest.mark.parametrize(
     ("spec", "answers"),
     [
         ("CueReward", "output"),
-        ("SmallPatternCompletion", "output 1 of 50"),
+        ("SmallPatternCompletion", None),
         ("FewShotImageClassification", "class"),
     ],
 )
-def test_draw_episode_shows_what_it_is_asked_for(spec, answers):
+def test_a_picture_names_the_task_the_step_and_the_parts(spec, answers):
     task = make_task(spec)
     episode = task.sample(3, torch.Generator().manual_seed(0))
-    figure = draw_episode(task, episode, task.oracle(episode), index=2)
+    figure = picture(task, episode, task.oracle(episode), index=2)
     title = figure.texts[0].get_text()
     assert title.startswith(f"{type(task).__name__} · step {task.horizon}/{task.horizon} · {task.metric_kind}")
-    named = [axes.get_ylabel() for axes in figure.axes if axes.get_label() != "scale"]
-    assert named == [*task.slices, answers]
+    if answers is not None:
+        named = [axes.get_ylabel() for axes in figure.axes if axes.get_label() != "scale"]
+        assert named == [*task.slices, answers]
     figure.draw_without_rendering()
     assert all(axes.yaxis.label.get_window_extent().x0 >= 0 for axes in figure.axes)
-    assert "·" not in draw_episode(task, episode, task.oracle(episode), upto=2).texts[0].get_text().partition("2/")[2]
+    assert "·" not in picture(task, episode, task.oracle(episode)[:1]).texts[0].get_text().partition("2/")[2]
+
+
+def test_of_several_numbers_a_step_the_first_is_drawn():
+    task = make_task("SmallPatternCompletion")
+    episode = task.sample(1, torch.Generator().manual_seed(0)).map(lambda part: part[:, 0])
+    figure = Figure(figsize=(6.4, 4.8), dpi=100)
+    actions = task.oracle(task.sample(1, torch.Generator().manual_seed(0)))[:, 0].unbind()
+    draw_episode(figure, "title", task.slices, episode, actions, task.horizon, None)
+    assert figure.axes[-1].get_ylabel() == "output 1 of 50"
+    (answer,) = (each.get_offsets() for each in figure.axes[-1].collections if each.get_label() == "answer")
+    assert answer[-1].tolist() == [task.horizon - 1, float(episode.targets[-1, 0])]
 
 
 def test_pictures_say_what_colours_and_shades_stand_for():
     task = make_task("CueReward")
     episode = task.sample(1, torch.Generator().manual_seed(0))
-    figure = draw_episode(task, episode, torch.zeros(0, 1, 1))
+    figure = picture(task, episode, torch.zeros(task.horizon, 1, 1))
     scales = [axes.get_yticks().tolist() for axes in figure.axes if axes.get_label() == "scale"]
     for (low, high), part in zip(scales, task.slices.values(), strict=True):
         values = episode.inputs[..., part.columns]

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from evolution import Grid, RunSettings, plots, report, reporting
+from evolution.experiment import read_experiment
 from evolution.history import HistoryRow
-from evolution.records import RunRecord, read_experiment
+from evolution.records import RunRecord
 from evolution.references import EXPLANATIONS
 from evolution.results import RunResult
 from evolution.statistics import Interval

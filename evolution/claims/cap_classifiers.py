@@ -12,7 +12,7 @@ from agents.agent import map_state
 from agents.cap_baseline import WeightDescent, Weights
 from agents.cap_network import CapNetwork
 from evolution.claims.parts import part
-from evolution.searcher import make_searcher
+from evolution.searcher_factory import make_searcher
 from evolution.seeding import derive_seed, make_generator
 from plastic_envs.data.files import named_folder
 from plastic_envs.tasks import make_task

@@ -16,7 +16,8 @@ from evolution.claims.parts import tell_part
 from evolution.claims.trainings import Curve, KeptCurves, Learner, Training, check_apart
 from evolution.evaluation import evaluate
 from evolution.progress import counted, duration
-from evolution.searcher import Diverged, make_searcher
+from evolution.searcher import Diverged
+from evolution.searcher_factory import make_searcher
 from evolution.statistics import difference_interval, mean_interval
 from evolution.workers import Report, run_isolated
 from plastic_envs.errors import UsageError

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolution.claims.finding import ClaimSettings, Finding
+from evolution.claims.table import CLAIMS
 from evolution.claims.trainings import KeptCurves
 from evolution.locking import folder_lock
 from plastic_envs.checks import shown
@@ -50,7 +51,6 @@ def claim(
     """
     import torch
 
-    from evolution.claims import CLAIMS
     from plastic_envs.precision import in_float32
 
     if resume and overwrite:
