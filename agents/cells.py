@@ -14,6 +14,7 @@ CELLS = Registry(
         "rnn": Row("agents.cells:RNNCell", "plain recurrent cell with ReLU units"),
         "lstm": Row("agents.cells:LSTMCell", "long short-term memory, four gates"),
     },
+    ", as in self-modulated,cell={}",
 )
 
 

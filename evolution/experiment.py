@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evolution.folders import missing
 from evolution.records import FORMAT, INDEX, RunRecord, open_task, read_run, train_command
 from evolution.summary import Summary, summarise
-from plastic_envs.errors import MissingFileError, UsageError
+from plastic_envs.errors import UsageError
 from plastic_envs.reading import read_json
 from plastic_envs.task import Task
 
@@ -37,7 +38,8 @@ def read_experiment(folder: Path, trust: Collection[str] = ()) -> Experiment:
     is_comparison = os.path.isfile(folder / INDEX)
     path = folder / (INDEX if is_comparison else "config.json")
     if not os.path.isfile(path):
-        raise MissingFileError(f"{folder}: there is neither a comparison ({INDEX}) nor a run (config.json) here")
+        what = f"neither a comparison ({INDEX}) nor a run (config.json) here"
+        raise missing(folder, what, [INDEX, "config.json"])
     head = read_json(path)
     if head.get("format") != FORMAT:
         raise UsageError(f"{path}: format {head.get('format')!r} is unknown: this version reads {FORMAT}")

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class Grid:
                 raise UsageError(f"{field} names {repeated!r} twice: each is run once")
         if self.networks and (one := self._one_network):
             name, value = next(iter(one.items()))
-            raise UsageError(f"networks and {name}={value!r} exclude each other: say networks=('name,{name}=…',) alone")
+            raise UsageError(f"networks and {name}={value!r} exclude each other: {_within(self.networks, name, value)}")
 
     @property
     def n_runs(self) -> int:
@@ -76,6 +76,14 @@ class Grid:
     def cells(self) -> Iterator[tuple[str, str, dict[str, Any], str]]:
         """Every task, rule, network and searcher, in the order in which results are listed."""
         return itertools.product(self.tasks, self.rules, self.network_settings, self.searchers)
+
+
+def _within(networks: Sequence[str], name: str, value: Any) -> str:
+    """How to say of several networks what was said beside them."""
+    if name == "network":
+        return f"name it among the networks: {' '.join([*networks, value])}"
+    told = (spec if f",{name}=" in spec else f"{spec},{name}={value}" for spec in networks)
+    return f"say it of each network: {' '.join(told)}"
 
 
 def check_runs(number: int, what: str) -> None:

@@ -16,49 +16,24 @@ from numpy.typing import ArrayLike
 
 from evolution.plots_references import REFERENCE, name_beyond, reference_lines, scale
 from evolution.statistics import mean_interval
+from evolution.style import DPI, GREYS, MARKERS, PALETTE, RC, STYLES, line_width
 from evolution.summary import Cell, Summary
 from evolution.verdicts import is_control
 from plastic_envs.writing import make_folder, write_atomically
 
-# Okabe and Ito's palette, told apart by colour-blind readers; greys for what has no plasticity.
+# Rules that have a colour of their own.
 _OWN = {
     "hebbian": "#0072B2", "gradient": "#D55E00", "none": "#555555", "none-wide": "#9A9A9A",
     "decaying-hebb": "#009E73", "oja": "#CC79A7", "additive-hebb": "#E69F00", "abcd": "#56B4E9",
     "firing-output": "#009E73", "firing-network": "#CC79A7", "firing-table": "#E69F00",
     "pool": "#009E73", "pseudo-gradient": "#CC79A7",
 }  # fmt: skip
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#6A3D9A", "#000000")
-GREYS = ("#555555", "#9A9A9A", "#222222", "#C4C4C4")
-STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
-MARKERS = ("o", "D", "s", "^", "v", "P", "X")
-DPI = 150
-"""Of the PNG files."""
-
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.facecolor": "white",
-}
 
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     """A figure in the package's style, drawn without a display and saved to `path` (PNG), and as SVG beside it."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(RC):
         canvas = Figure(figsize=(width, height), layout="constrained")
         yield canvas
         save(canvas, path)
@@ -92,7 +67,7 @@ def look(summary: Summary, cell: Cell, n_points: int) -> dict[str, Any]:
     return {
         "color": colour(cell.rule, summary.rules),
         "ls": STYLES[number % len(STYLES)],
-        "lw": 2 if n_cells == 1 else 3.6 - 2.2 * place / (n_cells - 1),
+        "lw": line_width(place, n_cells),
         "marker": MARKERS[number % len(MARKERS)] if marked else None,
         "ms": 6,
         "mec": "white",
@@ -171,13 +146,26 @@ def _curve(axes: Axes, summary: Summary, cell: Cell, key: str) -> None:
         return
     xs = [[float(getattr(row, key)) for row in run.history] for run in runs]
     ys = [[row.metric for row in run.history] for run in runs]
-    length = min(map(len, xs))  # a run that stopped early shortens the mean, not the faint lines
+    length = min(map(len, xs))
     how = look(summary, cell, int(np.isfinite(np.mean([y[:length] for y in ys], axis=0)).sum()))
-    if len(runs) > 1:
+    curves(axes, xs, ys, how, 0.4 / max(3, len(summary.cells)))
+
+
+def curves(
+    axes: Axes,
+    xs: Sequence[Sequence[float]],
+    ys: Sequence[Sequence[float]],
+    how: Mapping[str, Any],
+    alpha: float,
+    label: str | None = None,
+) -> None:
+    """Every seed's curve faint, and the `band` of their mean as far as all of them go."""
+    if len(xs) > 1:
         for x, y in zip(xs, ys, strict=True):
             axes.plot(x, y, color=how["color"], ls=how["ls"], lw=0.8, alpha=0.25)
-    x = np.mean([x[:length] for x in xs], axis=0)
-    band(axes, x, [y[:length] for y in ys], how, 0.4 / max(3, len(summary.cells)))
+    length = min(map(len, xs))  # a run that stopped early shortens the mean, not the faint lines
+    mean = np.mean([x[:length] for x in xs], axis=0)
+    band(axes, mean, [y[:length] for y in ys], how, alpha, label)
 
 
 def band(
@@ -223,6 +211,6 @@ def title(axes: Axes, text: str, summary: Summary) -> None:
     axes.text(0, 1.03, summary.task, transform=axes.transAxes, fontsize=8.5, color="#555555")
 
 
-def thousands(value: float, _: int) -> str:
+def thousands(value: float, _: object) -> str:
     """A tick: `"20k"` for 20,000."""
     return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"

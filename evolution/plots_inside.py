@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from evolution.inside import RateTrace, Sample, WeightTrace
-from evolution.plots import PALETTE, STYLES, figure, look, save, title
+from evolution.plots import figure, look, save, title
+from evolution.style import strokes
 from evolution.summary import Summary
 from plastic_envs.rendering import SCORED
 from plastic_envs.supervised import SupervisedState
@@ -78,15 +79,14 @@ def fast_weights(trace: WeightTrace, path: Path) -> None:
             bar.set_label("fast weight", fontsize=8)
         axes = canvas.add_subplot(grid[len(layers), :])
         shade_steps(axes, trace.recalling)
-        for number, (layer, matrices) in enumerate(trace.weights.items()):
+        hows = strokes(layers)
+        for layer, matrices in trace.weights.items():
             norm = np.sqrt(np.square(matrices).sum((1, 2)))
             axes.plot(
                 np.arange(steps),
                 norm / (norm.max() or 1.0),
                 label=f"norm of {layer}, as a share of its largest",
-                color=PALETTE[number % len(PALETTE)],
-                ls=STYLES[number % len(STYLES)],
-                lw=3.2 - 2 * number / max(len(layers) - 1, 1),
+                **hows[layer],
             )
         if trace.modulator is not None:
             axes.plot(np.arange(steps), trace.modulator, color="black", marker=".", lw=1.0, label="modulator")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
+from evolution.style import percent
 from evolution.summary import Cell, Summary
 
 REFERENCE = "#8A8A8A"
@@ -27,7 +27,7 @@ def scale(axes: Axes, summary: Summary) -> None:
     values = known + ([median for median in medians if median <= most] or medians)
     if summary.metric == "accuracy":
         axes.set_ylim(0, 1.03)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+        percent(axes.yaxis)
     elif summary.metric != "reward" and values and max(values) > 0:
         axes.set_ylim(0, 1.25 * max(values))
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from agents.saving import read_words
+from agents.saving import SETTINGS, read_words
 from evolution.checkpoint import load_checkpoint, save_checkpoint
 from evolution.event_log import EventLog
+from evolution.folders import missing
 from evolution.history import History, HistoryRow, last_score, read_rows
 from evolution.provenance import code_used, versions
 from evolution.results import RunResult
@@ -182,6 +183,8 @@ class RunFolder:
             UsageError: it is missing, damaged or that of another run, or this run has not begun; or as `agents.load`.
         """
         self.check_begun()
+        if not os.path.exists(self.path / SETTINGS):
+            raise missing(self.path, f"no agent here ({SETTINGS} is missing)", [SETTINGS])
         agent = agents.load(self.path, trust=trust)
         self._check_origin(self.path / "agent.safetensors", read_words(self.path).get(ORIGIN))
         return agent

@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from plastic_envs.checks import choose, plain, shown, whole_number
 from plastic_envs.errors import NotImportableError, UnknownNameError, UsageError, WrongTypeError, usage_error
@@ -27,9 +27,14 @@ class Row:
 class Registry(Mapping[str, Row]):
     """Rows by name; unknown names of the form `module:Name` are imported from the user's code."""
 
-    def __init__(self, kind: str, rows: Mapping[str, Row]) -> None:
-        self.kind = kind
+    made: ClassVar[list["Registry"]] = []
+    """All that were imported: a name may be one of another table's."""
+
+    def __init__(self, kind: str, rows: Mapping[str, Row], example: str = "") -> None:
+        """Make a table, with an example of where its names, {}, are written if not as what they are."""
+        self.kind, self.example = kind, example
         self._rows = dict(rows)
+        self.made.append(self)
 
     def __getitem__(self, name: str) -> Row:
         if not isinstance(name, str):
@@ -38,9 +43,14 @@ class Registry(Mapping[str, Row]):
             return self._rows[name]
         if ":" in name:
             return Row(name, "from the user's code")
-        raise UnknownNameError(
-            f"unknown {self.kind} {shown(name)}: {choose(name, self._rows, ', or name your own as module:Name')}"
+        others = (
+            f"that is a {other.kind}{other.example.format(known)}; "
+            for other in self.made
+            for known in other
+            if known.casefold() == name.casefold() and other is not self
         )
+        listed = choose(name, self._rows, ", or name your own as module:Name")
+        raise UnknownNameError(f"unknown {self.kind} {shown(name)}: {next(others, '')}{listed}")
 
     def __contains__(self, name: object) -> bool:
         """Whether the package itself has a row of this name; a user's `module:Name` has none."""

@@ -120,6 +120,9 @@ def test_train_prints_its_result_and_can_go_on_or_begin_again(run, tmp_path, cap
         assert "bootstrap over episodes" in printed.out
         assert "  zero:          0." in printed.out
         assert "\r" not in printed.err
+        assert "to go on with" not in printed.err
+    assert plastic_envs(TRAIN, "--out", tmp_path / "typo", "--resume") == 0
+    assert f"there is no run in {tmp_path / 'typo'} to go on with, so a new one begins\n" in capsys.readouterr().err
     assert (folder / "agent.safetensors").read_bytes() == (run / "agent.safetensors").read_bytes()
 
 
@@ -246,6 +249,8 @@ def test_dry_run_costs_little_and_writes_nothing(tmp_path, capsys, monkeypatch):
 WRONG = {
     "train CueRewrd --out DIR": "did you mean 'CueReward'",
     "train CueReward --rule hebian --out DIR": "did you mean 'hebbian'",
+    "train CueReward --network LSTM --out DIR": "'LSTM': that is a cell, as in self-modulated,cell=lstm; choose",
+    "train CueReward --rule pgpe --out DIR": "unknown rule 'pgpe': that is a searcher; choose from",
     "train CueReward --searcher bakprop --out DIR": "did you mean 'backprop'",
     "train CueReward --cell lsmt --out DIR": "did you mean 'lstm'",
     "train CueReward,n_cues --out DIR": "name,key=value",
@@ -269,7 +274,12 @@ WRONG = {
     "train --config DAMAGED/config.json --out DIR": "config.json is damaged",
     "train CueReward --hidden 1000000000 --out DIR": "more memory than this machine has",
     "train os:system --out DIR": "missing a required argument",
-    "evaluate MISSING": "no agent here",
+    "evaluate MISSING": "there is no folder ",
+    "evaluate MISPELT": "/first?",
+    "evaluate COMPARISON": "is a comparison: there is no agent here (agent.json is missing); name ",
+    "rule COMPARISON": "/runs/a/b/c/seed0, one of 2 below it",
+    f"transfer COMPARISON --tasks {TASK} --out DIR": "is a comparison: there is no agent here",
+    "evaluate FILE": "is a file: name the folder",
     "evaluate DAMAGED": "agent.json",
     "evaluate RUN --task CueReward": "they must agree",
     "evaluate RUN --episodes 0": "episodes must be",
@@ -281,7 +291,9 @@ WRONG = {
     "compare --tasks CueReward --rules none --searchers backprop --out RUN": "is not empty",
     "compare --tasks CueReward --rules none --searchers backprop --out FILE": "is a file",
     "compare --tasks CueReward --rules none --searchers backprop --out FILE/below": "cannot write",
-    "report MISSING": "neither a comparison",
+    "report MISSING": "there is no folder ",
+    "report FILE": "is a file: name the folder",
+    "report COMPARISON/runs": "neither a comparison (compare.json) nor a run (config.json) here",
     "report DAMAGED": "config.json is damaged",
     "reprot RUN": "unknown command 'reprot': did you mean 'report'?",
     "train CueReward --bugdet 100 --out DIR": "unknown option --bugdet, did you mean --budget? (see plastic-envs train",
@@ -315,6 +327,13 @@ def test_what_is_wrong_is_said_in_one_line(words, run, tmp_path, capsys):
     for name in ("config.json", "agent.json"):
         (damaged / name).write_text("{nonsense")
     places = {"RUN": run, "MISSING": tmp_path / "missing", "DAMAGED": damaged, "DIR": tmp_path / "new"}
+    comparison = tmp_path / "comparison"
+    for seed in range(2):
+        (comparison / f"runs/a/b/c/seed{seed}").mkdir(parents=True)
+        (comparison / f"runs/a/b/c/seed{seed}" / "agent.json").touch()
+    (comparison / "compare.json").touch()
+    (tmp_path / "first").mkdir()
+    places |= {"COMPARISON": comparison, "COMPARISON/runs": comparison / "runs", "MISPELT": tmp_path / "frist"}
     places |= {"DAMAGED/config.json": damaged / "config.json"}
     places |= {"FILE": run / "config.json", "FILE/below": run / "config.json" / "below"}
     before = {path: os.stat(path).st_mtime_ns for path in run.iterdir()}

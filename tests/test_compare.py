@@ -154,7 +154,8 @@ def test_networks_stand_beside_each_other(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden": 4}, r"networks and hidden=4 exclude each other: say networks=\('name,hidden=…',\) alone"),
+        ({"hidden": 4}, "networks and hidden=4 exclude each other: say it of each network: plastic-rnn,hidden=4 "),
+        ({"network": "plastic-mlp"}, "name it among the networks: plastic-rnn,hidden=4 .* plastic-mlp"),
         ({"hidden": None, "networks": (NETWORKS[0], NETWORKS[0])}, "networks names 'plastic-rnn,hidden=4' twice"),
         ({"hidden": None, "networks": ("plastic-rn", NETWORKS[0])}, "did you mean 'plastic-rnn'"),
         ({"hidden": None, "networks": ("plastic-rnn,hiden=3", NETWORKS[1])}, "did you mean 'hidden'"),

@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -11,9 +12,12 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from evolution import plots, plots_generations, plots_inside
+from evolution.claims.learners import Contest
+from evolution.claims.trainings import Curve
 from evolution.history import HistoryRow
 from evolution.inside import RateTrace, Sample, WeightTrace
 from evolution.plots_references import apart
+from evolution.style import GREYS, PALETTE, RC, strokes
 from plastic_envs import make_task
 from plastic_envs.supervised import SupervisedState
 from tests.test_report import summary
@@ -113,6 +117,37 @@ def test_curves_that_coincide_stay_visible(searchers, drawn, tmp_path):
         assert (one.get_color(), one.get_marker()) != (other.get_color(), other.get_marker())
 
 
+@pytest.mark.parametrize("n_lines", [1, 3, 6])
+def test_strokes_tell_lines_apart_where_they_coincide(n_lines):
+    names = [str(number) for number in range(n_lines)]
+    drawn = list(strokes(names, grey=names[1:2]).values())
+    assert len({how["color"] for how in drawn}) == n_lines
+    assert [how["color"] in GREYS for how in drawn] == [number == 1 for number in range(n_lines)]
+    for below, above in itertools.pairwise(drawn):
+        assert below["lw"] > above["lw"] >= 1
+        assert below["ls"] != above["ls"]
+
+
+@pytest.mark.parametrize(
+    ("task", "label"), [("PatternCompletion", "25%"), ("OnlineClassification", "25%"), ("CueReward", "")]
+)
+def test_claims_draw_shares_in_percent_and_every_kind_in_the_palette(task, label):
+    contest = Contest(make_task(task), {}, ["ours"], 4, 2, 1, 4, 0.1, "a title")
+    table = {name: [Curve((0, 4), (0.5, 0.25), 1.0, 3, None)] * 2 for name in ("ours", "theirs")}
+    with mpl.rc_context(RC):
+        axes = plots.Figure().subplots()
+        contest.draw(table, axes)
+        assert axes.yaxis.get_major_formatter()(0.25) == label
+        assert mpl.colors.to_hex("C1").upper() == PALETTE[1]
+    assert axes.get_title(loc="left") == "a title"
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+    assert {line.get_label(): line.get_color() for line in axes.lines if line.get_label() in table} == {
+        "ours": PALETTE[0],
+        "theirs": GREYS[0],
+    }
+
+
 def test_a_legend_has_only_what_is_drawn(drawn, tmp_path):
     made = with_history(summary({("hebbian", "backprop"): [0.1], ("none", "pgpe"): [0.2]}))
     missing = summary({("gradient", "snes"): [0.3]}).cells
@@ -171,7 +206,7 @@ def test_rules_on_several_networks_are_told_apart():
     colours = [plots.colour(rule, rules) for rule in rules]
     assert colours[0] == plots.colour("hebbian", ("hebbian",))
     assert len(set(colours)) == 4
-    assert set(colours[2:]) < set(plots.GREYS)  # without plasticity
+    assert set(colours[2:]) < set(GREYS)  # without plasticity
     several = ("hebbian on plastic-rnn", "hebbian on self-modulated", "gradient on self-modulated")
     assert plots.colour(several[2], several) == plots.colour("gradient", ("gradient",))
 

@@ -12,6 +12,7 @@ from evolution.alleles import draw, express, select
 from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.seeding import make_generator
 from evolution.statistics import mean_interval
+from evolution.style import PALETTE, strokes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,24 +175,22 @@ def _verdict(rows: list[dict[str, Value]], holds: bool) -> str:
 
 def _draw(courses: dict[str, Course], factors: dict[str, dict[float, Tensor]], canvas: "Figure") -> None:
     """A row per loss: the mean of Y over the generations, and the factor against x."""
+    hows = strokes(("populations, mean", "flow", "first order", "as printed"))
     for (left, right), name in zip(canvas.subplots(len(courses), 2), courses, strict=True):
         course = courses[name]
         left.plot(course.measured.T, color="#BBBBBB", lw=0.5)
-        left.plot(course.measured.mean(0), color="#0072B2", lw=3, label="populations, mean")
-        for line, style, label in zip(
-            course[1:], ("k--", "k:", "r-."), ("flow", "first order", "as printed"), strict=True
-        ):
-            left.plot(line, style, lw=1.3, label=label)
+        for line, (label, how) in zip((course.measured.mean(0), *course[1:]), hows.items(), strict=True):
+            left.plot(line, label=label, **how)
         left.set_ylabel("mean of Y")
         left.set_xlabel("generation")
         left.set_title(f"Loss {name}")
         x = torch.linspace(0, 1, 101)
-        right.plot(x, x * (1 - x), "k--", label="x(1 − x)")
-        right.plot(x, 2 - 2 * x, "r-.", label="2 − 2x, as printed")
+        right.plot(x, x * (1 - x), label="x(1 − x)", **hows["flow"])
+        right.plot(x, 2 - 2 * x, label="2 − 2x, as printed", **hows["as printed"])
         for place, values in factors[name].items():
             half = mean_interval(values.tolist()).half_width
-            right.errorbar(place, float(values.mean()), half, fmt="o", color="#0072B2", capsize=3)
+            right.errorbar(place, float(values.mean()), half, fmt="o", color=PALETTE[0], capsize=3)
         right.set_xlabel("frequency x of the + allele")
         right.set_ylabel("factor of ∂F/∂x in a generation")
     for axes in canvas.axes[:2]:
-        axes.legend(loc="best")
+        axes.legend(loc="best", handlelength=3)

@@ -13,6 +13,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.output_rule import ENTRIES, Learners
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
+from evolution.style import strokes
 from plastic_envs import Episode
 
 if TYPE_CHECKING:
@@ -127,13 +128,15 @@ def _verdict(solved: dict[tuple[str, bool], Solved]) -> str:
 def _draw(solved: dict[tuple[str, bool], Solved], canvas: "Figure") -> None:
     """How far gradient descent is above the closed form, a line per network."""
     axes = canvas.subplots()
-    for number, ((source, balanced), one) in enumerate(solved.items()):
+    names = {key: f"{key[0]}, {'equally many of each class' if key[1] else 'as they come'}" for key in solved}
+    hows = strokes(list(names.values()))
+    for key, one in solved.items():
         above = (one.found.course - one.exact.loss).clamp(min=1e-17)
-        label = f"{source}, {'equally many of each class' if balanced else 'as they come'}"
-        axes.plot(above[:, 0], color=f"C{number}", lw=1, label=label)
-        axes.plot(above[:, 1:], color=f"C{number}", lw=1)
+        how = {**hows[names[key]], "lw": 1.2}
+        axes.plot(above[:, 0], label=names[key], **how)
+        axes.plot(above[:, 1:], **how)
     axes.axhline(SAME, color="k", ls=":")
     axes.set_yscale("log")
     axes.set_xlabel("evaluations of the gradient")
     axes.set_ylabel("squared error above the closed form")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, handlelength=3)

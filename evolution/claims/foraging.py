@@ -14,6 +14,7 @@ from evolution.claims.trainings import Curve, Learner
 from evolution.generation import AGES
 from evolution.seeding import make_generator
 from evolution.statistics import mean_interval
+from evolution.style import strokes
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
@@ -113,13 +114,13 @@ def _draw(
     canvas: "Figure",
 ) -> None:
     """Learning curves over generations, a panel for each task; then what plastic agents earn by age."""
+    from evolution.plots import curves
+
     panels = canvas.subplots(1, len(found) + 1)
     for axes, name in zip(panels, found, strict=False):
         found[name].draw(tables[name], axes)
-        axes.set_title(name)
-    for number, (name, each) in enumerate(ages.items()):
-        for index, age in enumerate(each):
-            label = name if index == 0 else None
-            panels[-1].plot(range(1, AGES + 1), age.numpy(), color=f"C{number}", alpha=0.8, label=label)
-    panels[-1].set(title=PLASTIC, xlabel="tenth of life", ylabel="reward of a step", ylim=(0, None))
-    panels[-1].legend(fontsize=8)
+    tenths, hows = list(range(1, AGES + 1)), strokes(list(ages))
+    for name, each in ages.items():
+        curves(panels[-1], [tenths] * len(each), [age.tolist() for age in each], hows[name], 0.15, name)
+    panels[-1].set(title=f"{PLASTIC}, by age", xlabel="tenth of life", ylabel="reward of a step", ylim=(0, None))
+    panels[-1].legend(fontsize=8, handlelength=3)

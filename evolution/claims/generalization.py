@@ -8,6 +8,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
+from evolution.style import PALETTE, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,9 +131,12 @@ def _draw(table: dict[str, list[Cell]], canvas: "Figure") -> None:
             interval = mean_interval(cell.accuracy)
             label = cell.name if number == 0 else None
             x = number + 0.2 * (place - 1.5)
-            axes.bar(x, interval.mean, 0.18, yerr=interval.half_width, color=f"C{place}", capsize=2, label=label)
+            axes.bar(x, interval.mean, 0.18, yerr=interval.half_width, color=PALETTE[place], capsize=2, label=label)
         axes.hlines(cells[0].majority, number - 0.4, number + 0.4, color="k", ls=":")
     axes.set_xticks(range(len(table)), list(table))
+    axes.grid(visible=False, axis="x")
     axes.set_ylabel("accuracy on the test part (dotted: majority class)")
     axes.set_ylim(0, 1.15)
+    axes.set_yticks([share / 5 for share in range(6)])
+    percent(axes.yaxis)
     axes.legend(loc="upper center", ncols=4)

@@ -13,6 +13,7 @@ from evolution.claims.learners import train_all
 from evolution.claims.trainings import Learner, Training
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, mean_interval
+from evolution.style import strokes
 from plastic_envs.supervised import SupervisedTask
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
@@ -93,12 +94,15 @@ def _row(rule: str, rate: Tensor, asked: Tensor, difference: Interval) -> dict[s
 
 def _draw(rates: Mapping[str, Tensor], asked: Tensor, canvas: "Figure") -> None:
     """The rate over an episode, every seed."""
+    from evolution.plots import curves
+
     axes = canvas.subplots()
-    for number, (rule, rate) in enumerate(rates.items()):
-        for index, one in enumerate(rate.tolist()):
-            axes.plot(range(1, len(one) + 1), one, ".-", color=f"C{number}", label=rule if index == 0 else None)
+    hows = strokes(list(rates))
+    steps = list(range(1, len(asked) + 1))
+    for rule, rate in rates.items():
+        curves(axes, [steps] * len(rate), rate.tolist(), {**hows[rule], "marker": "."}, 0.15, rule)
     first = int(asked.nonzero()[0]) + 0.5
     axes.axvspan(first, len(asked) + 0.5, color="#e3ecf7", lw=0, zorder=0)
     axes.set_xlabel("step of the episode (shaded: recalling)")
     axes.set_ylabel("internal learning rate")
-    axes.legend()
+    axes.legend(handlelength=3)

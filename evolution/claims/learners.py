@@ -19,6 +19,7 @@ from evolution.progress import counted, duration
 from evolution.searcher import Diverged
 from evolution.searcher_factory import make_searcher
 from evolution.statistics import difference_interval, mean_interval
+from evolution.style import percent, strokes
 from evolution.workers import Report, run_isolated
 from plastic_envs.errors import UsageError
 from plastic_envs.task import Task
@@ -196,15 +197,22 @@ class Contest:
         return "; ".join(parts)
 
     def draw(self, table: Mapping[str, Sequence[Curve]], axes: "Axes") -> None:
-        """Every seed's learning curve, a colour for each kind of agent."""
-        for number, (name, curves) in enumerate(table.items()):
-            for index, curve in enumerate(curves):
-                label = name if index == 0 else None
-                axes.plot(curve.episodes, curve.metric, color=f"C{number}", alpha=0.8, lw=1.4, label=label)
+        """Learning curves, each seed faint: a colour and style for each kind of agent, greys for those not ours."""
+        from evolution.plots import curves, thousands
+
+        hows = strokes(list(table), table.keys() - set(self.ours))
+        for name, runs in table.items():
+            episodes, metrics = [run.episodes for run in runs], [run.metric for run in runs]
+            curves(axes, episodes, metrics, hows[name], 0.15, name)
+        axes.set_title(self.name)
         axes.set_xlabel("episodes")
+        axes.xaxis.set_major_formatter(thousands)
         axes.set_ylabel(f"{self.task.metric_kind} on held-out episodes")
-        axes.set_ylim(bottom=0)
-        axes.legend(fontsize=8)
+        if self.task.metric_kind in ("accuracy", "error rate"):
+            percent(axes.yaxis)
+        if self.task.metric_kind != "reward":
+            axes.set_ylim(bottom=0)
+        axes.legend(fontsize=8, handlelength=3)
 
 
 def _learn_apart(training: Training, report: Report) -> None:

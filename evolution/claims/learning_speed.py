@@ -20,6 +20,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
+from evolution.style import percent, strokes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -164,6 +165,7 @@ def _draw(curves: Curves, canvas: "Figure") -> None:
     for axes, (source, of_source) in zip(
         canvas.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
     ):
+        hows = strokes(list(of_source))
         for name, curve in of_source.items():
             means = [mean_interval(column.tolist()) for column in curve.accuracy.T]
             axes.errorbar(
@@ -171,11 +173,12 @@ def _draw(curves: Curves, canvas: "Figure") -> None:
                 [interval.mean for interval in means],
                 [interval.error for interval in means],
                 label=name,
-                ls="-" if name in _RULES else "--",
                 capsize=2,
+                **hows[name],
             )
         axes.set_xscale("log")
         axes.set_xlabel("examples")
         axes.set_title(source)
+        percent(axes.yaxis)
     canvas.axes[0].set_ylabel("accuracy on the test part")
-    canvas.axes[0].legend()
+    canvas.axes[0].legend(handlelength=3)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from evolution.claims.learners import Contest
 from evolution.claims.trainings import Curve, Learner
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, difference_interval, mean_interval
+from evolution.style import strokes
 from plastic_envs.task import Task
 from plastic_envs.tasks import make_task
 
@@ -221,31 +222,32 @@ def _verdict(spec: str, lives: Lives, parts: Mapping[str, bool]) -> str:
 
 def _draw(table: Mapping[str, Lives], canvas: "Figure") -> None:
     """A row for each task: evolution, a lifetime in the world of evolution, and all worlds."""
+    from evolution.plots import curves
+
+    hows = strokes(list(KINDS), {FIXED, BORN})
     for panels, (spec, lives) in zip(canvas.subplots(len(table), 3, squeeze=False), table.items(), strict=True):
         evolution, lifetime, worlds = panels
-        for number, (kind, curves) in enumerate(lives.curves.items()):
-            for index, curve in enumerate(curves):
-                label = kind if index == 0 else None
-                evolution.plot(curve.episodes, curve.metric, color=f"C{number}", lw=1.4, label=label)
+        for kind, runs in lives.curves.items():
+            curves(evolution, [run.episodes for run in runs], [run.metric for run in runs], hows[kind], 0.15, kind)
         evolution.set_title(spec)
         evolution.set_xlabel("episodes of evolution")
         evolution.set_ylabel("reward of an episode")
         for kind, rewards in lives.rewards[USUAL].items():
-            lifetime.plot(rewards.mean(0).cumsum(0), label=kind)
+            lifetime.plot(rewards.mean(0).cumsum(0), label=kind, **hows[kind])
         lifetime.set_xlabel("step of a lifetime")
         lifetime.set_ylabel("reward so far, mean over seeds")
-        lifetime.legend(fontsize=8)
-        _draw_worlds(lives, worlds)
+        lifetime.legend(fontsize=8, handlelength=3)
+        _draw_worlds(lives, worlds, hows)
 
 
-def _draw_worlds(lives: Lives, axes: "Axes") -> None:
+def _draw_worlds(lives: Lives, axes: "Axes", hows: Mapping[str, Mapping[str, Any]]) -> None:
     """Means and intervals over seeds in every world."""
     names: Sequence[str] = list(lives.rewards)
     for number, kind in enumerate((PLASTIC, FIXED)):
         found = [mean_interval(lives.scores(world, kind)) for world in names]
         places = [place + 0.2 * number - 0.1 for place in range(len(names))]
         means, widths = [one.mean for one in found], [one.error for one in found]
-        axes.errorbar(means, places, xerr=widths, fmt="o", color=f"C{number}", capsize=3)
+        axes.errorbar(means, places, xerr=widths, fmt="o", color=hows[kind]["color"], capsize=3)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("reward of an episode")

@@ -10,6 +10,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.one_neuron import Problems, draw_problems, table, update
 from evolution.claims.separation import LABELS, counterexample
 from evolution.seeding import make_generator
+from evolution.style import PALETTE, STYLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +100,7 @@ def _draw(rows: list[dict[str, Value]], checks: list[int], canvas: "Figure") -> 
             if row["data"] == name:
                 axes.plot(
                     checks, [float(row[f"c after {check}"]) for check in checks],
-                    color=f"C{RATIOS.index(int(row['b/a']))}", ls="--" if row["flipped"] else "-", marker=".",
+                    color=PALETTE[RATIOS.index(int(row["b/a"]))], ls=STYLES[bool(row["flipped"])], marker=".",
                     label=f"b/a = {row['b/a']}{_flipped(row)}",
                 )  # fmt: skip
         axes.set_xscale("log")

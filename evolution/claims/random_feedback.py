@@ -17,6 +17,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import Interval, difference_interval, mean_interval
+from evolution.style import percent, strokes
 from plastic_envs.tasks.online_classification import OnlineClassification
 
 if TYPE_CHECKING:
@@ -210,21 +211,23 @@ def _draw(table: dict[str, dict[str, Learned]], canvas: "Figure") -> None:
     """A row per source: accuracy against meta-episodes, coefficients, angles."""
     for panels, (source, learned) in zip(canvas.subplots(len(table), 3, squeeze=False), table.items(), strict=True):
         curves, coefficients, angles = panels
+        hows = strokes(list(learned))
         for place, (name, one) in enumerate(learned.items()):
             mean = one.curve.mean(-1)
             width = max(1, len(mean) // 8)
-            (line,) = curves.plot(mean.unfold(0, width, 1).mean(-1), label=name)
-            color = line.get_color()
+            curves.plot(mean.unfold(0, width, 1).mean(-1), label=name, **hows[name])
             if name in (POOL, SPARSE):
                 terms = torch.arange(1, len(TERMS) + 1) + 0.4 * (place - 2)
-                coefficients.bar(terms.tolist(), one.theta.mean(0).tolist(), 0.4, color=color, label=name)
-            angles.plot(range(1, len(one.angles) + 1), one.angles.mean(-1), "o-", color=color)
+                coefficients.bar(terms.tolist(), one.theta.mean(0).tolist(), 0.4, color=hows[name]["color"], label=name)
+            angles.plot(range(1, len(one.angles) + 1), one.angles.mean(-1), marker="o", **hows[name])
         curves.set_xlabel("meta-episode of each seed")
         curves.set_ylabel("accuracy, moving mean")
+        percent(curves.yaxis)
         curves.set_title(source)
         coefficients.set_xticks(range(1, len(TERMS) + 1))
         coefficients.set_xlabel("term")
         coefficients.set_ylabel("coefficient θ")
+        angles.set_xticks(range(1, len(one.angles) + 1))
         angles.set_xlabel("hidden layer")
         angles.set_ylabel("angle to backpropagation, degrees")
-    canvas.axes[0].legend()
+    canvas.axes[0].legend(handlelength=3)

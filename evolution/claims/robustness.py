@@ -22,6 +22,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
+from evolution.style import percent, strokes
 from plastic_envs.tasks.online_classification import OnlineClassification
 
 if TYPE_CHECKING:
@@ -198,11 +199,13 @@ def _verdict(source: str, parts: dict[str, bool], rows: list[dict[str, Value]]) 
 def _draw(table: dict[str, dict[str, Withstood]], canvas: "Figure") -> None:
     """Share of the images against the radius, a panel for each source."""
     for axes, (source, of_source) in zip(canvas.subplots(1, len(table), squeeze=False)[0], table.items(), strict=True):
+        hows = strokes(list(of_source), GRADIENT)
         for name, withstood in of_source.items():
             intervals = [mean_interval(share.tolist()) for share in withstood.shares.T]
             means, halves = [interval.mean for interval in intervals], [interval.error for interval in intervals]
-            axes.errorbar(EPSILONS, means, halves, label=name, ls="--" if name in GRADIENT else "-", capsize=2)
+            axes.errorbar(EPSILONS, means, halves, label=name, capsize=2, **hows[name])
         axes.set_xlabel("radius ε")
         axes.set_title(source)
+        percent(axes.yaxis)
     canvas.axes[0].set_ylabel("accuracy under attack")
-    canvas.axes[0].legend(fontsize=8)
+    canvas.axes[0].legend(fontsize=8, handlelength=3)

@@ -21,6 +21,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
 from evolution.statistics import difference_interval, mean_interval
+from evolution.style import PALETTE, percent
 from plastic_envs.tasks.online_classification import OnlineClassification
 
 if TYPE_CHECKING:
@@ -163,8 +164,10 @@ def _draw(table: dict[str, Accuracies], canvas: "Figure") -> None:
     for axes, (source, accuracies) in zip(canvas.subplots(1, len(table), squeeze=False)[0], table.items(), strict=True):
         for place, ((rounds, _), accuracy) in enumerate(accuracies.items()):
             interval = mean_interval(accuracy)
-            axes.bar(place, interval.mean, yerr=interval.half_width, color=f"C{rounds // 2}", capsize=3)
+            axes.bar(place, interval.mean, yerr=interval.half_width, color=PALETTE[rounds // 2], capsize=3)
         names = [f"{name}, T={rounds}" for rounds, name in accuracies]
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        axes.grid(visible=False, axis="x")
         axes.set_title(source)
+        percent(axes.yaxis)
     canvas.axes[0].set_ylabel("accuracy on the test part")

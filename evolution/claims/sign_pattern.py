@@ -10,6 +10,7 @@ from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.output_rule import ENTRIES, Learners
 from evolution.claims.parts import part
 from evolution.seeding import make_generator
+from evolution.style import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,8 +146,8 @@ def _draw(descent: Descent, canvas: "Figure") -> None:
         for number, l2 in enumerate((f"L2 {L2:g}", "no L2")):
             axes, way = panels[place, number], descent.course[:, number, :, row]  # (kept, starts, 2)
             axes.plot(way[..., 0], way[..., 1], color="#BBBBBB", lw=0.6)
-            axes.plot(*way[0].T, ".", color="#0072B2", ms=4, label="start")
-            axes.plot(*way[-1].T, "o", color="#D55E00", ms=4, label="end")
+            axes.plot(*way[0].T, ".", color=PALETTE[0], ms=4, label="start")
+            axes.plot(*way[-1].T, "o", color=PALETTE[1], ms=4, label="end")
             axes.axhline(0, color="k", lw=0.6)
             axes.axvline(0, color="k", lw=0.6)
             axes.set_title(f"{name}, {l2}", fontsize=10)

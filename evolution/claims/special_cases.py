@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from evolution.claims.finding import ClaimSettings, Finding, Value
 from evolution.claims.one_neuron import draw_problems, table, update
 from evolution.seeding import make_generator
+from evolution.style import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,8 +134,8 @@ def _draw(runs: dict[str, Run], canvas: "Figure") -> None:
     for axes, (name, run) in zip(canvas.subplots(1, len(runs)), runs.items(), strict=True):
         shown = range(min(100, run.weights.shape[1]))
         for unit in range(3):
-            axes.plot(shown, run.weights[0, : len(shown), unit], color=f"C{unit}", lw=1)
-            axes.plot(shown[::5], run.weights[1, : len(shown) : 5, unit], ".", color=f"C{unit}")
+            axes.plot(shown, run.weights[0, : len(shown), unit], color=PALETTE[unit], lw=1)
+            axes.plot(shown[::5], run.weights[1, : len(shown) : 5, unit], ".", color=PALETTE[unit])
         if name.startswith("Winnow"):
             axes.set_yscale("log", base=2)
         axes.set_xlabel("example")

@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from evolution.cli.options import whole
+from evolution.cli.options import begins_anew, whole
 
 NUMBER_HELP = (
     "a claim, module:Name of your own, or list (the default); `plastic-envs list N` tells its criterion and sizes"
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         for number, row in CLAIMS.items():
             print(f"{number:<{width}}  {row.summary}")
         return 0
+    folder = args.out or default_folder(args.number)
+    sys.stderr.write(begins_anew(args.resume, folder, "claim", "claim.json", "parts/settings.json"))
     # ends processes side by side too
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -55,6 +57,5 @@ def run(args: argparse.Namespace) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     print(f"Claim {args.number}: {finding.text()}", end="")
-    folder = args.out or default_folder(args.number)
     print(f"\nclaim.json, figures.csv, picture.png and picture.svg are in {folder}", file=sys.stderr)
     return 0

@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
-from evolution.cli.options import add_searched, add_settings, command_line, given, report_command, whole
+from evolution.cli.options import add_searched, add_settings, begins_anew, command_line, given, report_command, whole
 
 if TYPE_CHECKING:
     from evolution.grid import Grid
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise UsageError("--out is missing: name a folder for the comparison")
+    sys.stderr.write(begins_anew(args.resume, args.out, "comparison", "compare.json"))
     experiment = compare(
         grids,
         args.out,
@@ -86,7 +87,7 @@ def grids_from(args: argparse.Namespace) -> list["Grid"]:
     """The preset's grids with the given options in their place, or one grid of them."""
     from evolution.grid import Grid, seeds_from, specs_from
     from evolution.presets import preset
-    from evolution.settings import NETWORK
+    from evolution.settings import NETWORK, OPEN, describe_network
     from plastic_envs.errors import UsageError
 
     options = given(args, *SETTINGS, "searched")
@@ -94,8 +95,15 @@ def grids_from(args: argparse.Namespace) -> list["Grid"]:
     if hasattr(args, "seeds"):
         options["seeds"] = seeds_from(",".join(args.seeds))
     if args.preset is not None:
-        options = (dict.fromkeys(NETWORK) if "networks" in options else {}) | options
-        return [dataclasses.replace(grid, **options) for grid in preset(args.preset)]
+        grids = preset(args.preset)
+        if "networks" in options:
+            replaced = {describe_network(*(getattr(grid, name) for name in NETWORK)) for grid in grids}
+            print(
+                f"plastic-envs: --networks stand in place of the preset's {' and '.join(sorted(replaced))}",
+                file=sys.stderr,
+            )
+            options = {**OPEN, **options}
+        return [dataclasses.replace(grid, **options) for grid in grids]
     for name in SPECS[:3]:
         if name not in options:
             raise UsageError(f"--{name} is missing: name at least one, or take a --preset")

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -79,6 +80,13 @@ def command_line(command: str, args: argparse.Namespace, *names: str, **others: 
         if value is not None:
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)
+
+
+def begins_anew(resume: bool, folder: object, what: str, *marks: str) -> str:
+    """A line for who asked to go on with what is not there, as scripts do at their first start; else empty."""
+    if not resume or any(os.path.lexists(os.path.join(str(folder), mark)) for mark in marks):
+        return ""
+    return f"plastic-envs: there is no {what} in {folder} to go on with, so a new one begins\n"
 
 
 def report_command(folder: str, trusted: Sequence[str]) -> str:

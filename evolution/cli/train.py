@@ -6,7 +6,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evolution.cli.options import add_searched, add_settings, add_trust, command_line, given, report_command, whole
+from evolution.cli.options import (
+    add_searched,
+    add_settings,
+    add_trust,
+    begins_anew,
+    command_line,
+    given,
+    report_command,
+    whole,
+)
 
 if TYPE_CHECKING:
     from evolution.settings import RunSettings
@@ -58,9 +67,12 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--out is missing: name a folder for the run")
     for config in filter(None, (args.config, args.resume and Path(args.out) / "config.json")):
         _tell_differences(Path(config), settings)
+    lines = [begins_anew(args.resume, args.out, "run", "config.json")]
     with Progress(settings.budget) as bar:
 
         def tell(progress: RunProgress) -> None:
+            if lines:  # now that nothing was refused
+                sys.stderr.write(lines.pop())
             bar.update(progress.episodes, progress.told)
 
         result = train(
