@@ -86,7 +86,7 @@ def episode(size: int = 4, task: SupervisedTask = TASK, dtype: torch.dtype = tor
 
 def live(agent: FeedbackNetwork, task: SupervisedTask = TASK, **settings: Any) -> agents.Rollout:
     """A rollout, always of the same births and episodes."""
-    lived = episode(4, task, agent._dtype())
+    lived = episode(4, task, agent.dtype)
     return agents.rollout(agent, task, 4, generator(1), episode=lived, **settings)
 
 
