@@ -6,6 +6,7 @@ import io
 import json
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +19,10 @@ from evolution.grid import Grid
 from evolution.locking import folder_lock
 from evolution.plan import PlannedRun, plan_runs
 from evolution.progress import Progress
+from evolution.provenance import differences
 from evolution.records import FORMAT, INDEX, RunRecord, indexed_runs, read_run
 from evolution.results import RunProgress
-from evolution.run_folder import versions
+from evolution.run_folder import AGENT_FILES, read_config, versions
 from evolution.settings import RunSettings
 from evolution.training import train
 from evolution.verdicts import METHOD, headline, verdicts
@@ -75,6 +77,7 @@ def compare(
     planned = plan_runs(grids)
     with folder_lock(Path(out)):
         check_new(Path(out), resume)
+        _tell_differences(Path(out), planned)
         index = _Index(Path(out), grids, planned, command)
         try:
             _run_all(index, jobs, ray_address)
@@ -137,6 +140,14 @@ def check_new(folder: Path, resume: bool) -> None:
         raise OccupiedFolderError(f"{folder} is not empty and holds no comparison: name another folder")
 
 
+def _tell_differences(folder: Path, planned: Sequence[PlannedRun]) -> None:
+    """Say which code is not that of the runs that are here already."""
+    begun = [run for run in planned if (folder / run.folder / "config.json").is_file()]
+    told = (differences(read_config(folder / run.folder / "config.json")[1], run.settings) for run in begun)
+    for text in sorted({text for texts in told for text in texts}):
+        warnings.warn(text, stacklevel=3)
+
+
 class _Index:
     """`compare.json`: the settings, and what became of every run."""
 
@@ -167,7 +178,11 @@ class _Index:
 
     def waiting(self) -> list[int]:
         """The runs that are still to be run, or to be tried again."""
-        return [place for place, record in enumerate(self.records) if record.status in ("waiting", "interrupted")]
+        return [place for place, record in enumerate(self.records) if self._is_waiting(record)]
+
+    def _is_waiting(self, record: RunRecord) -> bool:
+        lost = record.status == "finished" and not all((record.folder / name).exists() for name in AGENT_FILES)
+        return record.status in ("waiting", "interrupted") or lost
 
     def end(self, place: int, error: str | None) -> RunRecord:
         """Take note that a run ended, and write the index."""
@@ -224,15 +239,16 @@ def _run_all(index: _Index, jobs: int, ray_address: str | None) -> None:
                 episodes[event.index] = record.settings.budget
             progress.update(sum(episodes.values()), told)
             if record is not None:
-                progress.note(_line(record, len(index.records) - len(index.waiting()), len(index.records)))
+                text = _line(record, event.error, len(index.records) - len(index.waiting()), len(index.records))
+                progress.note(text)
 
 
-def _line(record: RunRecord, done: int, of: int) -> str:
+def _line(record: RunRecord, error: str | None, done: int, of: int) -> str:
     settings = record.settings
     name = f"{settings.title}, seed {settings.seed}"
     how = f"{record.status}: {record.reason}" if record.reason else record.status
     if record.status == "finished" and record.result:
-        how = f"{record.result.metric:.4g}"
+        how = error or f"{record.result.metric:.4g}"
     return f"run {done} of {of}: {name}: {how}"
 
 

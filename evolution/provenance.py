@@ -4,14 +4,16 @@ import hashlib
 import importlib.metadata
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from evolution.settings import RunSettings
 from plastic_envs.checks import MOST_SHOWN
 from plastic_envs.external import without_prefix
+from plastic_envs.leaving import is_installed
 from plastic_envs.registry import own_code, texts
 
 PACKAGE = "plastic-envs"
@@ -20,11 +22,32 @@ PACKAGES = ("plastic-envs", "torch", "numpy", "gymnasium", "scikit-learn", "evot
 
 
 def code_used(settings: RunSettings) -> dict[str, str]:
-    """The package's commit (its version where it is no clone), and by `module:Name` a hash of each file of one's own.
+    """The package's commit (its version where it is no clone), and a hash of each file of one's own.
 
+    It stands by `module:Name` where the settings name it, and by the module's name where those take something from it.
     Call it when what the settings name has been made: only modules that are loaded are looked at.
     """
-    return {PACKAGE: package_code(), **{name: _hash(name) for name in own_names(settings)}}
+    names = own_names(settings)
+    named = {name: name.partition(":")[0] for name in names}
+    taken = {name: name for name in sorted(_taken(named.values()) - {*named.values()})}
+    return {PACKAGE: package_code(), **{name: _hash(module) for name, module in {**named, **taken}.items()}}
+
+
+def _taken(names: Iterable[str]) -> set[str]:
+    """These modules and those of the user's that they take something from, and so on."""
+    found: set[str] = set()
+    waiting = [*names]
+    while waiting:
+        name = waiting.pop()
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if name not in found and file is not None and not is_installed(file):
+            found.add(name)
+            for value in vars(sys.modules[name]).values():
+                if isinstance(value, ModuleType):
+                    waiting.append(value.__name__)
+                elif isinstance(value, type | FunctionType):
+                    waiting.append(value.__module__)
+    return found
 
 
 def own_names(settings: RunSettings) -> list[str]:
@@ -78,9 +101,9 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _hash(name: str) -> str:
-    """Of the file of a `module:Name`; "unknown" if its module has none."""
-    file = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+def _hash(module: str) -> str:
+    """Of the file of a module; "unknown" if it has none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
     try:
         return f"sha256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]}" if file else "unknown"
     except OSError:

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from evolution.settings import RunSettings
 from evolution.steps import StepLog
 from plastic_envs.checks import shown
 from plastic_envs.errors import MissingFileError, OccupiedFolderError, UsageError
-from plastic_envs.reading import read_json
+from plastic_envs.reading import read_bytes, read_json
 from plastic_envs.writing import is_vacant, remove, write_atomically, writing
 
 __all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_agent", "load_result", "load_run", "read_json", "versions"]
@@ -33,6 +33,8 @@ AGENT_FILES = ("agent.json", "agent.safetensors")
 LOGS = ("history.csv", "steps.csv")
 ORIGIN = "run"
 """The word in an agent's and a result's file for the hash of the settings of their run."""
+HASHES = "logs"
+"""The word in a result's file for the hashes of the logs it goes with."""
 
 
 class RunFolder:
@@ -183,6 +185,8 @@ class RunFolder:
             UsageError: it is missing, damaged or that of another run, or this run has not begun; or as `agents.load`.
         """
         self.check_begun()
+        if self.begun:
+            self.check_agent()
         if not os.path.exists(self.path / SETTINGS):
             raise missing(self.path, f"no agent here ({SETTINGS} is missing)", [SETTINGS])
         agent = agents.load(self.path, trust=trust)
@@ -203,23 +207,28 @@ class RunFolder:
         return load_checkpoint(self.checkpoint) if self.checkpoint.exists() else None
 
     def write_result(self, result: RunResult) -> None:
-        """Write result.json, with the hash of the run's settings; numbers that are not finite become null."""
-        self._write_json(self.result, {**result.to_json(), ORIGIN: self.settings_digest()})
+        """Write result.json, with hashes of the run's settings and logs; numbers that are not finite become null."""
+        words = {ORIGIN: self.settings_digest(), HASHES: self._hashes()}
+        self._write_json(self.result, {**result.to_json(), **words})
 
     def forget_result(self) -> None:
         """Remove it: the run goes on."""
         remove(self.result)
 
-    def read_result(self) -> RunResult | None:
+    def read_result(self, *, whole: bool = True) -> RunResult | None:
         """The result, None while there is none.
 
+        Args:
+            whole: whether the logs of an interrupted run are held against it too, not only those of one that has ended.
+
         Raises:
-            UsageError: the file is damaged, or that of another run, or its scores are not those of the history.
+            UsageError: the file is damaged, or that of another run, or the logs are not as they were then.
         """
         if not self.result.exists():
             return None
         values = read_json(self.result)
         self._check_origin(self.result, values.pop(ORIGIN, None))
+        hashes = values.pop(HASHES, {})  # those of earlier versions have none
         try:
             result = RunResult.from_json(values)
         except (TypeError, ValueError) as error:
@@ -232,7 +241,36 @@ class RunFolder:
                     raise UsageError(
                         f"{self.result} and history.csv are not of one run: {name} is {mine!r}, and there {its!r}"
                     )
+        found = {} if result.status == "interrupted" and not whole else self._hashes()
+        for name in found.keys() & (hashes.keys() if isinstance(hashes, dict) else ()):
+            if found[name] != hashes[name]:
+                raise UsageError(
+                    f"{self.path / name} is damaged: it is not as it was when result.json was written; put it back, or "
+                    "train again with --overwrite"
+                )
         return result
+
+    def _hashes(self) -> dict[str, str]:
+        """Of the logs that are there, clocks and ends of lines left out, which equal runs may have different."""
+        parts = {}
+        if self.history.exists():
+            parts[self.history.name] = repr([astuple(row)[:-2] for row in self.read_history()]).encode()
+        if self.steps.path.exists():
+            parts[self.steps.path.name] = read_bytes(self.steps.path, blowup=2).replace(b"\r\n", b"\n")
+        return {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}
+
+    def check_agent(self) -> None:
+        """Refuse a run whose agent's files are not there.
+
+        Raises:
+            UsageError: one is missing.
+        """
+        for name in AGENT_FILES:
+            if not os.path.exists(self.path / name):
+                raise MissingFileError(
+                    f"{self.path / name} is missing: --resume makes that of a finished run again if checkpoint.pt is "
+                    "there, else train again with --overwrite"
+                )
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         write_atomically(path, (json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n").encode())

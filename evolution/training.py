@@ -19,7 +19,7 @@ from evolution.searcher_factory import make_searcher
 from evolution.seeding import derive_seed
 from evolution.settings import RunSettings
 from evolution.signals import Signals, signals_noted
-from plastic_envs.errors import FileUsageError, UsageError
+from plastic_envs.errors import FileUsageError, MissingFileError, UsageError
 from plastic_envs.leaving import leaving_refused
 from plastic_envs.tasks import make_task
 
@@ -68,11 +68,13 @@ def train(
         check_actors(run.searcher, actors, ray_address)
         with folder_lock(run.folder.path):
             run.folder.prepare(settings, resume=resume, overwrite=overwrite)
-            result = run.folder.read_result()
-            if result is not None and result.status != "interrupted":
-                return result
-            with contextlib.closing(run.folder.events), actors_running(actors, ray_address):
-                return run.go()
+            result = run.folder.read_result(whole=False)  # else the checkpoint knows the logs
+            with contextlib.closing(run.folder.events):
+                if result is not None and result.status != "interrupted":
+                    run.restore_agent(result.status)
+                    return result
+                with actors_running(actors, ray_address):
+                    return run.go()
     finally:
         torch.set_num_threads(threads)
 
@@ -242,6 +244,20 @@ class _Run:
             raise UsageError(f"{self.folder.checkpoint} is not a checkpoint of this run: it holds something else")
         self.folder.cut(self.rows)
         self.clock = Clock(seconds, cpu_seconds, self.searcher.episodes)
+
+    def restore_agent(self, status: Status) -> None:
+        """Write the agent of a run that has ended once more if it was deleted; a finished run's is in its checkpoint.
+
+        Raises:
+            UsageError: it is not.
+        """
+        try:
+            self.folder.check_agent()
+        except MissingFileError:
+            if status != "finished" or not self.folder.checkpoint.exists():
+                raise
+            self.restore()
+            self.folder.save_agent(self.searcher.agent())
 
     def finish(self, status: Status) -> RunResult:
         """Write result.json: the scores of the last evaluation, whose agent is in the folder.

@@ -40,4 +40,4 @@ def leaving_refused(interrupted: Callable[[], bool] = lambda: True) -> Iterator[
 
 def is_installed(file: str) -> bool:
     """Whether a file of code is Python's, a library's or of this package, rather than the user's."""
-    return file.startswith((*_OURS, *_INSTALLED))
+    return file.startswith((*_OURS, *_INSTALLED)) or not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)

@@ -4,13 +4,18 @@ import pytest
 
 import evolution
 from evolution.workers import Event
+from plastic_envs.errors import UsageError
 
 
 def run_in_process(function, items, jobs):
     """Stands for `run_isolated`."""
     for place, item in enumerate(items):
-        function(item, lambda payload: None)
-        yield Event(place, ended=True)
+        error = None
+        try:
+            function(item, lambda payload: None)
+        except UsageError as refusal:
+            error = str(refusal)
+        yield Event(place, ended=True, error=error)
 
 
 def compare(*args, **options):

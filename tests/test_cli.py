@@ -138,13 +138,17 @@ def test_a_run_is_repeated_from_its_config(run, tmp_path, capsys):
 
 
 def test_what_a_run_was_made_with_is_recorded_and_told_when_it_differs(run, tmp_path, capsys, monkeypatch):
-    (tmp_path / "ownrule.py").write_text("from agents import Rule\n\n\nclass Still(Rule):\n    needs = frozenset()\n")
+    (tmp_path / "ownrule.py").write_text(
+        "import ownhelper\nfrom agents import Rule\n\n\nclass Still(Rule):\n    needs = frozenset()\n"
+    )
+    (tmp_path / "ownhelper.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     words = f"{TRAIN} --rule ownrule:Still --out {tmp_path / 'run'}"
     assert plastic_envs(words) == 0
     config = tmp_path / "run" / "config.json"
     made = json.loads(config.read_text())["code"]
     assert made["plastic-envs"].startswith(("commit ", "version "))
+    assert sorted(made) == ["ownhelper", "ownrule:Still", "plastic-envs"]
     assert made["ownrule:Still"].startswith("sha256 ")
     capsys.readouterr()
     assert plastic_envs("train --config", config, "--out", tmp_path / "again") == 2
@@ -154,8 +158,11 @@ def test_what_a_run_was_made_with_is_recorded_and_told_when_it_differs(run, tmp_
     assert plastic_envs("train --trust ownrule:Still --config", config, "--out", tmp_path / "again") == 0
     told = f"warning: ownrule:Still was {made['ownrule:Still']} when the run began and is sha256 "
     assert told in capsys.readouterr().err
+    (tmp_path / "ownhelper.py").write_text("changed = True")
     assert plastic_envs(f"{words} --resume") == 0
-    assert told in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert told in said
+    assert f"warning: ownhelper was {made['ownhelper']} when the run began" in said
     monkeypatch.setattr("evolution.provenance.package_code", lambda: "commit 0+dirty")
     assert plastic_envs(TRAIN, "--resume", "--out", run) == 0
     assert "is commit 0+dirty now: numbers may differ" in capsys.readouterr().err

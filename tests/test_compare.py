@@ -57,6 +57,22 @@ def test_a_row_per_run_and_evaluation_in_the_order_of_the_grid(whole):
     assert all(int(row["n_searched"]) > 0 for row in rows)
 
 
+def test_resumed_it_tells_of_other_code_and_makes_lost_agents_again(whole, tmp_path, monkeypatch, capsys):
+    shutil.copytree(whole[0], tmp_path / "copy")
+    runs = tmp_path / "copy" / "runs"
+    agent, other, *_ = sorted(runs.rglob("agent.safetensors"))
+    weights = agent.read_bytes()
+    agent.unlink()
+    other.unlink()
+    other.with_name("checkpoint.pt").unlink()
+    monkeypatch.setattr("evolution.provenance.package_code", lambda: "commit 0+dirty")
+    with pytest.warns(UserWarning, match="^plastic-envs was .* when the run began and is commit 0.dirty now") as told:
+        in_process.compare(SMALL, tmp_path / "copy", resume=True)
+    assert len(told) == 1
+    assert agent.read_bytes() == weights
+    assert f"{other} is missing" in capsys.readouterr().err
+
+
 def test_the_runs_are_those_of_train(whole, tmp_path):
     from evolution import train
 

@@ -47,6 +47,9 @@ def with_value(rows, name, value):
 def test_a_damaged_log_is_one_sentence(file, damage, told, run, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
+    result = json.loads((folder / "result.json").read_text())
+    del result["logs"]  # as of earlier versions: else it is refused for that it was changed
+    (folder / "result.json").write_text(json.dumps(result))
     with (folder / file).open(newline="") as opened:
         rows = list(csv.reader(opened))
     with (folder / file).open("w", newline="") as opened:
@@ -58,6 +61,37 @@ def test_a_damaged_log_is_one_sentence(file, damage, told, run, tmp_path, capsys
     assert f"{folder / file} is damaged" in printed
     assert told in printed
     assert main(["evaluate", str(folder), "--episodes", "4"]) == 0  # which reads neither
+
+
+@pytest.mark.parametrize("name", ["history.csv", "steps.csv"])
+def test_a_number_changed_in_a_log_of_a_finished_run_draws_no_figure(name, run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    lines = (folder / name).read_bytes().splitlines()
+    (folder / name).write_bytes(b"\r\n".join([*lines, b""]))  # as some programs copy text
+    assert load_run(folder).result is not None
+    lines[1] = lines[1].replace(b".", b".1", 1)
+    (folder / name).write_bytes(b"\n".join([*lines, b""]))
+    again = ["train", "--config", str(folder / "config.json"), "--resume", "--out", str(folder)]
+    for words in (["report", str(folder)], again):
+        assert main(words) == 2
+        told = f"plastic-envs: error: {folder / name} is damaged: it is not as it was when result.json was written; "
+        assert capsys.readouterr().err.startswith(told)
+
+
+@pytest.mark.parametrize("name", ["agent.json", "agent.safetensors"])
+def test_an_agent_that_was_deleted_is_made_again_from_the_checkpoint(name, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing: --resume makes that of a finished run again"):
+        load_run(folder)
+    train(settings("pgpe", budget=48, evals=2), folder, resume=True)
+    assert (folder / name).read_bytes() == (run / name).read_bytes()
+    (folder / name).unlink()
+    (folder / "checkpoint.pt").unlink()
+    with pytest.raises(FileNotFoundError, match="else train again with --overwrite"):
+        train(settings("pgpe", budget=48, evals=2), folder, resume=True)
 
 
 @pytest.mark.parametrize("name", ["metric_high", "seconds", "chance", "references"])
