@@ -1,4 +1,4 @@
-"""Interrupts that wait for the end of a step, and do not wait for the end of an evaluation."""
+"""Interrupts that wait for the end of a short step, and do not wait for that of a long one or of an evaluation."""
 
 import contextlib
 import signal
@@ -27,14 +27,15 @@ class Signals:
         self._droppable = False
 
     def unless_one_comes(self, work: Callable[[], T]) -> T | None:
-        """Do work that changes nothing before its end; None if a signal came, which gives it up at once."""
+        """Do work whose traces until then do not matter; None if a signal came, which gives it up at once."""
         try:
-            self._droppable = True
-            return None if self.came else work()
+            try:
+                self._droppable = True
+                return None if self.came else work()
+            finally:
+                self._droppable = False
         except _Dropped:
             return None
-        finally:
-            self._droppable = False
 
     def note(self) -> None:
         """Take note of a signal."""

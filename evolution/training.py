@@ -1,7 +1,9 @@
 """One run, top to bottom: settings in, a folder with a trained agent out; it can stop at any moment and go on."""
 
 import contextlib
+import copy
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from plastic_envs.errors import FileUsageError, MissingFileError, UsageError
 from plastic_envs.leaving import leaving_refused
 from plastic_envs.tasks import make_task
 
+LONG = 1.0
+"""Seconds of a step that is given up when a signal comes, rather than waited for."""
+
 __all__ = ["RunProgress", "RunResult", "load_result", "train"]
 
 
@@ -38,10 +43,10 @@ def train(
 ) -> RunResult:
     """Run a search and leave its agent, history and result in a folder.
 
-    SIGINT and SIGTERM end the run after the step in progress, without waiting for an evaluation, saved and ready to be
-    resumed, with the status "interrupted"; a second signal ends the process at once, and a killed run goes on from its
-    last evaluation. Either way it comes to the same numbers as if it had never stopped. A run that is refused before or
-    in its first step leaves no trace.
+    SIGINT and SIGTERM end the run after the step in progress, without waiting for an evaluation or a step of more than
+    a second, saved and ready to be resumed, with the status "interrupted"; a second signal ends the process at once,
+    and a killed run goes on from its last evaluation. Either way it comes to the same numbers as if it had never
+    stopped. A run that is refused before or in its first step leaves no trace.
 
     Args:
         settings: everything that decides the numbers.
@@ -101,6 +106,8 @@ class _Run:
         self.rows: list[HistoryRow] = []
         self.references: dict[str, float] = {}
         self.loss, self.stepped = math.nan, False  # of the last step; whether there was one in this sitting
+        self.step_seconds = math.inf  # of the last one
+        self.kept: dict[str, Any] | None = None  # the searcher's state before a step that was given up
         self.loss_sum, self.loss_count = 0.0, 0  # of the steps since the last row
         self.clock = Clock()
 
@@ -127,7 +134,7 @@ class _Run:
         self.evaluate_if_due(signals)
         while self.searcher.episodes < self.settings.budget and not self.due and not signals.came:
             with leaving_refused(lambda: signals.came):  # else the keyboard raises nothing
-                self.step()
+                self.step(signals)
             self.evaluate_if_due(signals)
             self.tell()
         if self.searcher.episodes >= self.settings.budget and not self.due:
@@ -136,10 +143,19 @@ class _Run:
             self.commit()
         return "interrupted"
 
-    def step(self) -> None:
-        """One step of the searcher."""
-        before = self.searcher.episodes
-        told = self.searcher.step()
+    def step(self, signals: Signals) -> None:
+        """One step of the searcher; a long one, or the first, is given up if a signal comes, and done when resumed."""
+        before, start = self.searcher.episodes, time.perf_counter()
+        if self.step_seconds > LONG:
+            self.kept, counted = copy.deepcopy((self.searcher.state_dict(), self.searcher.ledger))
+            told = signals.unless_one_comes(self.searcher.step)
+            if told is None and signals.came:
+                self.searcher.ledger = counted  # more of the searcher is not used any more
+                return
+            self.kept = None
+        else:
+            told = self.searcher.step()
+        self.step_seconds = time.perf_counter() - start
         if not isinstance(told, dict) or "loss" not in told or self.searcher.episodes <= before:
             raise UsageError(
                 f"searcher {self.settings.searcher!r}: step must return {{'loss': …}} and count episodes in self.ledger"
@@ -207,7 +223,7 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """What the checkpoint holds besides the clock."""
         return {
-            "searcher": self.searcher.state_dict(),
+            "searcher": self.kept or self.searcher.state_dict(),
             "rows": len(self.rows),
             "steps": self.folder.steps.rows,
             "digests": self.folder.digests(),

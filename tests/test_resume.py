@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from evolution import load_run, train
+from evolution import Searcher, load_run, train
 from plastic_envs.errors import UsageError
 from tests.runs import SEARCHERS, numbers, settings
 
@@ -83,6 +83,26 @@ def test_a_signal_stops_the_run_after_the_step_and_it_can_go_on(name, number, tm
     assert load_run(tmp_path / "stopped").result == result
     assert train(settings(name), tmp_path / "stopped", resume=True).status == "finished"
     train(settings(name), tmp_path / "whole")
+    assert numbers(tmp_path / "stopped") == numbers(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["backprop", "pgpe"])
+def test_a_signal_in_a_long_step_does_not_wait_for_its_end(name, tmp_path, monkeypatch):
+    calls, update = 0, Searcher.update_normalisation
+
+    def interrupted(self, *lived):  # at the end of a step, when parameters are others already
+        nonlocal calls
+        calls += 1
+        if calls == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+        update(self, *lived)
+
+    train(settings(name), tmp_path / "whole")
+    monkeypatch.setattr(Searcher, "update_normalisation", interrupted)
+    monkeypatch.setattr("evolution.training.LONG", -1.0)
+    result = train(settings(name), tmp_path / "stopped")
+    assert (result.status, result.episodes) == ("interrupted", 9 * 16)
+    assert train(settings(name), tmp_path / "stopped", resume=True).status == "finished"
     assert numbers(tmp_path / "stopped") == numbers(tmp_path / "whole")
 
 
