@@ -259,7 +259,7 @@ class FastWeightNetwork(Agent):
         return StepRates(
             step_rate * (torch.ones_like(factor) if options.fan_out else factor),
             torch.zeros_like(factor) if self.rule.decay == "none" else fades * factor,
-            torch.as_tensor(own),
+            torch.as_tensor(own, dtype=factor.dtype),
         )
 
     def _changes(

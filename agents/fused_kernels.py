@@ -1,8 +1,8 @@
 """Steps of `agents.fused_weights`, compiled by Numba: one pass over the matrices each.
 
 Matrices are (N, n, m), N = P · B episodes of P individuals; weights and plasticities (Q, n, m) are those of Q = P
-individuals, or of all for Q = 1. What is None is left out when a kernel is compiled: traces, decays and bounds cost
-nothing where there are none.
+individuals, or of all for Q = 1. What is None is left out when a kernel is compiled, which takes seconds for each
+combination: traces, as they cost another matrix; not decays and bounds, which are 1 and infinity where there are none.
 """
 
 from collections.abc import Callable
@@ -44,10 +44,10 @@ def advance(
     pre: Array,
     post: Array,
     rate: Array,
-    keep: Maybe,
+    keep: Array,
     gain: Maybe,
     keep_eligibility: Maybe,
-    limit: Maybe,
+    limit: Any,
     soft: bool,
     weight: Maybe,
     plasticity: Maybe,
@@ -66,7 +66,7 @@ def advance(
             out[b] = 0
         for i in range(n):
             for j in range(m):
-                kept = fast[b, i, j] if keep is None else keep[b] * fast[b, i, j]
+                kept = keep[b] * fast[b, i, j]
                 if eligibility is None:
                     change = rate[b] * pre[b, i] * post[b, j]
                 else:
@@ -77,10 +77,9 @@ def advance(
                     else:
                         new_eligibility[b, i, j] = grown
                 new = kept + change
-                if limit is not None:
-                    if soft:
-                        new -= abs(change) * kept
-                    new = min(max(new, -limit), limit)
+                if soft:
+                    new -= abs(change) * kept
+                new = min(max(new, -limit), limit)
                 if new_fast is None:
                     fast[b, i, j] = new
                 else:
@@ -96,10 +95,10 @@ def go_back(
     pre: Array,
     post: Array,
     rate: Array,
-    keep: Maybe,
+    keep: Array,
     gain: Maybe,
     keep_eligibility: Maybe,
-    limit: Maybe,
+    limit: Any,
     soft: bool,
     weight: Array,
     plasticity: Array,
@@ -112,7 +111,7 @@ def go_back(
     to_pre: Array,
     to_post: Array,
     to_rate: Array,
-    to_keep: Maybe,
+    to_keep: Array,
     to_gain: Maybe,
     to_eligibility_keep: Maybe,
     undo: Maybe,
@@ -134,12 +133,12 @@ def go_back(
             asked, by_pre = zero, zero
             for j in range(m):
                 old = fast[b, i, j]
-                kept = old if keep is None else keep[b] * old
+                kept = keep[b] * old
                 change = rate[b] * pre[b, i] * post[b, j] if eligibility is None else rate[b] * eligibility[b, i, j]
                 new = kept + change
                 if undo is not None:
                     new, fast[b, i, j] = old, old - change
-                if limit is not None:
+                else:
                     if soft:
                         new -= abs(change) * kept
                     unbounded = new
@@ -148,10 +147,10 @@ def go_back(
                 asked += to_out[b, j] * weight[own, i, j] + answered * new
                 to_plasticity[own, i, j] += query[b, i] * to_out[b, j] * new
                 to_new = to_fast[b, i, j] + query[b, i] * answered
-                if limit is not None:
-                    to_new = to_new if new == unbounded else zero
+                if undo is None:
+                    to_new = zero if abs(unbounded) > limit else to_new
                 to_change, to_kept = to_new, to_new
-                if limit is not None and soft:
+                if undo is None and soft:
                     to_change = to_new - to_new * (kept if change > 0 else -kept)
                     to_kept = to_new - to_new * abs(change)
                 if eligibility is None:
@@ -164,11 +163,8 @@ def go_back(
                     to_post[b, j] += to_new_eligibility * gain[b] * pre[b, i]
                     by_keep_eligibility += to_new_eligibility * eligibility[b, i, j]
                     to_eligibility[b, i, j] = keep_eligibility[b] * to_new_eligibility + rate[b] * to_change
-                if keep is None:
-                    to_fast[b, i, j] = to_kept
-                else:
-                    by_keep += to_kept * old
-                    to_fast[b, i, j] = keep[b] * to_kept
+                by_keep += to_kept * old
+                to_fast[b, i, j] = keep[b] * to_kept
             to_query[b, i] = asked
             if eligibility is None:
                 to_pre[b, i] = rate[b] * by_pre
@@ -176,8 +172,6 @@ def go_back(
             else:
                 to_pre[b, i] = gain[b] * by_pre
                 by_gain += pre[b, i] * by_pre
-        to_rate[b] = by_rate
-        if keep is not None:
-            to_keep[b] = by_keep
+        to_rate[b], to_keep[b] = by_rate, by_keep
         if eligibility is not None:
             to_gain[b], to_eligibility_keep[b] = by_gain, by_keep_eligibility

@@ -24,7 +24,7 @@ class Change(NamedTuple):
         pre: (N, n).
         post: (N, m).
         rate: (N,).
-        keep: (N,), the part of F that stays; None if nothing fades.
+        keep: (N,), the part of F that stays.
         gain: (N,), the factor of what E is given; None if there are no traces.
         keep_eligibility: (N,), the part of E that stays; likewise.
     """
@@ -32,7 +32,7 @@ class Change(NamedTuple):
     pre: Array
     post: Array
     rate: Array
-    keep: Array | None
+    keep: Array
     gain: Array | None
     keep_eligibility: Array | None
 
@@ -83,7 +83,7 @@ class Life:
         self.nothing = weight.new_zeros(())  # the token, and its gradient
         fast = np.zeros((rows, *weight.shape[1:]), self.weight.dtype)
         self.now = Matrices(fast, np.zeros_like(fast) if traces else None)
-        limit = None if bound is None else fast.dtype.type(bound.limit)
+        limit = fast.dtype.type(math.inf if bound is None else bound.limit)
         self._bound = (limit, bound is not None and bound.kind == "soft")
         self._undoes = bound is None and not fades and not traces
         self._changes: list[Change] = []

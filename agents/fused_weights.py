@@ -103,8 +103,7 @@ class _Layer:
         self._token: Tensor = Open.run(self._life, weight, plasticity)
         nothing, all_of_it = weight.new_zeros(rows), weight.new_ones(rows)
         traced = (nothing, all_of_it) if traces else (None, None)
-        keep = all_of_it if fades else None
-        self._nothing = (weight.new_zeros(rows, n), weight.new_zeros(rows, m), nothing, keep, *traced)
+        self._nothing = (weight.new_zeros(rows, n), weight.new_zeros(rows, m), nothing, all_of_it, *traced)
         self._waiting: tuple[Tensor | None, ...] = self._nothing
 
     def multiply(self, pre: Tensor) -> Tensor:
@@ -126,7 +125,7 @@ class _Layer:
             self._flat(pair.pre, 1),
             self._flat(pair.post, 1),
             self._flat(rate),
-            self._flat(1 - decay) if self._fades else None,
+            self._flat(1 - decay) if self._fades else self._nothing[3],
             None if gain is None else self._flat(gain),
             None if trace_decay is None else self._flat(1 - trace_decay),
         )

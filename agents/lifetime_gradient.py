@@ -4,6 +4,7 @@ Autograd would note some dozen operations a step and go back through them one by
 own activity all that its way back needs is the activity: one compiled pass an episode, from the last step to the first.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -129,17 +130,16 @@ class _Steps:
             rate, decay, trace = (part.expand_as(raw) for part in ways.rates(self._raw, self._eta))
             # where traces would grow changes are not taken off again: what is left would be rounding alone
             grows = traces and not bool(((1 - trace).abs() <= 1).all())
-            self._fades = ways.fades or grows
-            keep = 1 - decay if self._fades else None
+            self._undoes = self._bound is None and not ways.fades and not grows
+            keep = 1 - decay if ways.fades or grows else torch.ones_like(raw)
             self._rates = (rate, keep, *((trace, 1 - trace) if traces else (None, None)))
         self._to_rates = Rates(*(np.zeros_like(self._array(part)) for part in self._rates))
 
     def kind(self) -> Kind:
         """What the fast weights do."""
         bound = self._bound
-        limit = self._dtype.type(0 if bound is None else bound.limit)
-        soft = True if bound is not None and bound.kind == "soft" else None
-        return Kind(self._traces or None, self._fades or None, None if bound is None else True, soft, limit)
+        limit = self._dtype.type(math.inf if bound is None else bound.limit)
+        return Kind(self._traces or None, self._undoes or None, bound is not None and bound.kind == "soft", limit)
 
     def arrays(self) -> tuple[Rates, Rates, Rates]:
         """The rates, their derivatives by the modulator's summed input, and where the gradients by them go."""

@@ -25,16 +25,14 @@ class Kind(NamedTuple):
 
     Attributes:
         traces: There are eligibility traces.
-        fades: F loses part of itself at a step.
-        bounded: F is cut off at ±`limit`.
-        soft: Before that its changes get smaller (see `Bound`).
-        limit: A number, also where there is no bound.
+        undoes: F is only added to, so that its changes are taken off again.
+        soft: Changes get smaller near the limit (see `Bound`).
+        limit: F is cut off at ±`limit`; infinity where there is no bound.
     """
 
     traces: Mark
-    fades: Mark
-    bounded: Mark
-    soft: Mark
+    undoes: Mark
+    soft: bool
     limit: Any
 
 
@@ -43,7 +41,7 @@ class Rates(NamedTuple):
 
     Attributes:
         rate: Of the change.
-        keep: The part of F that stays, if it fades.
+        keep: The part of F that stays; not used where changes are taken off again.
         gain: The factor of what E is given, if there are traces.
         keep_eligibility: The part of E that stays, likewise.
     """
@@ -64,7 +62,7 @@ class Pair(NamedTuple):
 @compiled
 def _changed(kept: Any, added: Any, kind: Kind) -> Any:
     """F after a change, not yet cut off."""
-    return kept + added if kind.soft is None else kept + added - abs(added) * kept
+    return kept + added - abs(added) * kept if kind.soft else kept + added
 
 
 @compiled
@@ -76,20 +74,18 @@ def _form(
     F is left out where its changes are taken off again.
     """
     n = now.fast.shape[0]
-    undoes = kind.fades is None and kind.bounded is None
     for i in range(n):
         for t in range(first, last):
             pre = hidden[t, b, i]
             for j in range(n):
                 grown = pre * hidden[t + 1, b, j]
-                if not undoes:
+                if kind.undoes is None:
                     old = now.fast[i, j]
                     if keeps is not None:
                         before.fast[t - first, i, j] = old
-                    kept = old if kind.fades is None else rates.keep[t, b] * old
                     added = rates.rate[t, b] * (grown if kind.traces is None else now.eligibility[i, j])
-                    new = _changed(kept, added, kind)
-                    now.fast[i, j] = new if kind.bounded is None else min(max(new, -kind.limit), kind.limit)
+                    new = _changed(rates.keep[t, b] * old, added, kind)
+                    now.fast[i, j] = min(max(new, -kind.limit), kind.limit)
                 if kind.traces is not None:
                     trace = now.eligibility[i, j]
                     if keeps is not None:
@@ -100,7 +96,7 @@ def _form(
 @compiled
 def _steps_in_chunk(steps: int, kind: Kind, keep_eligibility: Array) -> int:
     """After how many steps matrices are kept."""
-    if kind.fades is not None or kind.bounded is not None:
+    if kind.undoes is None:
         return math.ceil(math.sqrt(steps))  # as many chunks as steps in each take the least memory
     least = keep_eligibility.min() if kind.traces is not None else 1
     if not least > LOSS:  # nor if it is not a number
@@ -143,11 +139,10 @@ def go_back(
         to_last: Gradients by F and E after the last step; leave as those by F and E at birth.
     """
     steps, episodes, n = slope.shape
-    undoes = kind.fades is None and kind.bounded is None
     zero, one = slope.dtype.type(0), slope.dtype.type(1)
     chunk = _steps_in_chunk(steps, kind, rates.keep_eligibility)
     chunks = (steps + chunk - 1) // chunk
-    per_f, per_e = (0 if undoes else 1), (0 if kind.traces is None else 1)
+    per_f, per_e = (1 if kind.undoes is None else 0), (0 if kind.traces is None else 1)
     now = Pair(np.empty((n, n), slope.dtype), np.empty((per_e * n, n), slope.dtype))
     before = Pair(np.empty((per_f * chunk, n, n), slope.dtype), np.empty((per_f * per_e * chunk, n, n), slope.dtype))
     start = Pair(np.empty((per_f * chunks, n, n), slope.dtype), np.empty((per_e * chunks, n, n), slope.dtype))
@@ -156,13 +151,13 @@ def go_back(
         own = b // (episodes // len(weight))
         now.fast[:] = zero
         now.eligibility[:] = zero
-        for c in range(0 if undoes and chunks == 1 else chunks):
-            if not undoes:
+        for c in range(chunks if kind.undoes is None or chunks > 1 else 0):
+            if kind.undoes is None:
                 start.fast[c] = now.fast
             if kind.traces is not None:
                 start.eligibility[c] = now.eligibility
             _form(now, before, hidden, rates, kind, b, c * chunk, min((c + 1) * chunk, steps), None)
-        if undoes:
+        if kind.undoes is not None:
             now.fast[:] = last.fast[b]
             if kind.traces is not None:
                 start.eligibility[0] = zero
@@ -171,18 +166,18 @@ def go_back(
         formed = steps
         for t in range(steps, 0, -1):  # the query of step t, and the change of step s before it
             s = t - 1
-            if not undoes and s < formed:
+            if kind.undoes is None and s < formed:
                 formed = s - s % chunk
                 now.fast[:] = start.fast[s // chunk]
                 if kind.traces is not None:
                     now.eligibility[:] = start.eligibility[s // chunk]
                 _form(now, before, hidden, rates, kind, b, formed, t, True)
             rate = rates.rate[s, b]
-            keep = zero if kind.fades is None else rates.keep[s, b]
+            keep = rates.keep[s, b]
             gain = rate if kind.traces is None else rates.gain[s, b]
             keep_eligibility = one if kind.traces is None else rates.keep_eligibility[s, b]
             taken_off, grown_back = gain, one / keep_eligibility
-            if undoes and kind.traces is not None and s % chunk == 0:
+            if kind.undoes is not None and kind.traces is not None and s % chunk == 0:
                 now.eligibility[:] = start.eligibility[s // chunk]
                 taken_off, grown_back = zero, one
             by_rate, by_keep, by_gain, by_keep_eligibility = zero, zero, zero, zero
@@ -194,35 +189,34 @@ def go_back(
                     post = hidden[t, b, j]
                     if kind.traces is None:
                         trace = zero
-                    elif undoes:
+                    elif kind.undoes is not None:
                         trace = (now.eligibility[i, j] - taken_off * pre * post) * grown_back
                         now.eligibility[i, j] = trace
                     else:
                         trace = before.eligibility[s - formed, i, j]
                     added = rate * pre * post if kind.traces is None else rate * trace
-                    if undoes:
+                    if kind.undoes is not None:
                         new = now.fast[i, j]
                         old = new - added
                         now.fast[i, j] = old
-                        kept, unbounded = old, new
                     else:
                         old = before.fast[s - formed, i, j]
-                        kept = old if kind.fades is None else keep * old
+                        kept = keep * old
                         unbounded = _changed(kept, added, kind)
-                        new = unbounded if kind.bounded is None else min(max(unbounded, -kind.limit), kind.limit)
+                        new = min(max(unbounded, -kind.limit), kind.limit)
                     answered = to_summed[j] * plasticity[own, i, j]
                     asked += to_summed[j] * weight[own, i, j] + answered * new
                     to_plasticity[own, i, j] += query * to_summed[j] * new
                     to_new = to_last.fast[b, i, j] + query * answered
-                    if kind.bounded is not None:
-                        to_new = to_new if new == unbounded else zero
-                    to_added, to_kept = to_new, to_new
-                    if kind.soft is not None:
-                        to_added = to_new - to_new * (kept if added > 0 else -kept)
-                        to_kept = to_new - to_new * abs(added)
-                    to_last.fast[b, i, j] = to_kept if kind.fades is None else keep * to_kept
-                    if kind.fades is not None:
-                        by_keep += to_kept * old
+                    to_added = to_new
+                    if kind.undoes is None:
+                        to_new = to_added = zero if abs(unbounded) > kind.limit else to_new
+                        if kind.soft:
+                            to_added = to_new - to_new * (kept if added > 0 else -kept)
+                            to_new -= to_new * abs(added)
+                        by_keep += to_new * old
+                        to_new *= keep
+                    to_last.fast[b, i, j] = to_new
                     to_grown = to_added if kind.traces is None else to_last.eligibility[b, i, j]
                     by_pre += to_grown * post
                     to_post[j] += to_grown * (gain * pre)
@@ -240,7 +234,7 @@ def go_back(
                 to_rates.gain[s, b], to_rates.keep_eligibility[s, b] = by_gain, by_keep_eligibility
             to_rates.rate[s, b] = by_rate
             to_raw = by_rate * slopes.rate[s, b]
-            if kind.fades is not None:
+            if kind.undoes is None:
                 to_rates.keep[s, b] = by_keep
                 to_raw += by_keep * slopes.keep[s, b]
             for j in range(n):

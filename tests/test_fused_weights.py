@@ -153,11 +153,11 @@ def arguments(fades: bool, limit: float | None, soft: bool, traces: bool) -> tup
     draw = np.random.default_rng(1).standard_normal
     matrices, traced = draw((4, rows, n, m)) * 0.3, draw((2, rows))
     (fast, before, to_fast), (trace, before_trace, to_trace) = matrices[[0, 0, 1]], matrices[[2, 2, 3]]
-    change = [draw((rows, n)), draw((rows, m)), draw(rows), draw(rows) if fades else None]
+    change = [draw((rows, n)), draw((rows, m)), draw(rows), draw(rows) if fades else np.ones(rows)]
     change.extend(traced if traces else [None, None])
     if not traces:
         trace = before_trace = to_trace = None
-    asked = [limit, soft, *draw((2, individuals, n, m)), draw((rows, n))]
+    asked = [math.inf if limit is None else limit, soft, *draw((2, individuals, n, m)), draw((rows, n))]
     given = [None if part is None else np.zeros_like(part) for part in (asked[-1], *change)]
     undo = None if fades or limit or traces else True
     forwards = [fast, trace, None, None, *change, *asked, np.zeros((rows, m))]

@@ -40,6 +40,8 @@ def test_values_and_gradients_are_those_of_dense_matrices(rule: str, options: di
         task = Held(gain)
         agent = make(task, rule, options, eta)
         assert agent.attaches_gradient()
+        rates = agent._lived_rates(torch.zeros(3).double(), agent.rule.learning_rate())
+        assert {part.dtype for part in rates} == {torch.float64}  # others would take kernels of their own
         episode = task.sample(3, generator())
         episode.inputs.requires_grad_()
         asked = [*agent.parameters(), episode.inputs]
@@ -61,7 +63,7 @@ def test_traces_are_found_again_in_long_lives_at_single_precision(eta: float) ->
     expected, _ = live(agent, episode.inputs, None)
     exact = gradients(spread(expected), list(agent.parameters()))
     agent.float()
-    single = replace(episode, inputs=episode.inputs.float())
+    single = replace(episode, inputs=episode.inputs.float(), targets=episode.targets.float())
     lived = agents.rollout(agent, task, 2, generator(), episode=single)
     for one, other in zip(gradients(spread(lived.outputs), list(agent.parameters())), exact, strict=True):
         assert (one - other).norm() <= 1e-4 * other.norm()
