@@ -62,9 +62,12 @@ class FeedbackCircuit(Agent):
         return summed.softmax(-1) if last else functional.softplus(summed, self.options.beta)
 
     def slopes(self, features: Tensor, summed: list[Tensor], lowest: int = 1) -> list[Tensor]:
-        """1 − exp(−β y) for y_lowest … y_{L−1}, which for a softplus of z is its derivative σ(β z)."""
+        """1 − exp(−β y) for y_lowest … y_{L−1}, which for a softplus of z is its derivative σ(β z).
+
+        Features below 0, which no softplus gives and the formula blows up, count as 0 there: their slope is 0.
+        """
         beta = self.options.beta
-        of_features = [-torch.expm1(-beta * features)] if lowest == 0 else []
+        of_features = [-torch.expm1(-beta * features.clamp(min=0))] if lowest == 0 else []
         return of_features + [(z * beta).sigmoid() for z in summed[:-1]]
 
     def send_back(self, error: Tensor, slopes: list[Tensor], send: Send) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """The one time loop: agents live through episodes of a task."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,6 +136,9 @@ def rollout(
     trace, observed, steps, *sums = closed
     check_trace(task, trace, observed, outputs)
     loss, metric = -trace.reward.sum(-2), check_measure(task, "score", task.score(trace), outputs).detach()
+    if task.action_kind == "discrete":  # the largest output, so what was done, is one that is no number
+        lost = (outputs.detach().isnan().any(-1) & trace.alive).any(-2)
+        loss, metric = (torch.where(lost, math.nan, part) for part in (loss, metric))
     env_steps = int(steps.expand(loss.shape).sum())
     seen = Moments(*sums) if sums else None
     return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace, steps, *hidden)

@@ -168,8 +168,10 @@ class SupervisedTask(Task):
         """Squared error or accuracy over the steps of `metric_mask`, an episode each: (..., T, B, K) → (..., B)."""
         mask = episode.metric_mask
         action, targets = self.action(counted(outputs, mask)), counted(episode.targets, mask)
-        values = self.step_metric(action, targets, episode.inputs)
-        return masked_mean(self._of_each_step("step_metric", values, outputs), mask)
+        values = self._of_each_step("step_metric", self.step_metric(action, targets, episode.inputs), outputs)
+        if self.action_kind == "discrete":  # the largest output is one that is no number
+            values = real(values).masked_fill(outputs.isnan().any(-1), math.nan)
+        return masked_mean(values, mask)
 
     def _of_each_step(self, name: str, values: object, outputs: Tensor) -> Tensor:
         """What a method that may be a user's own gave for outputs (..., T, B, K), if it is (..., T, B) numbers.

@@ -115,10 +115,11 @@ def check_measure(task: Task, name: str, values: object, outputs: Tensor) -> Ten
     """
     name = f"{type(task).__name__}.{name}"
     wanted = (*outputs.shape[:-3], outputs.shape[-2])
-    if not isinstance(values, Tensor) or tuple(values.shape) != wanted or values.is_complex():
+    of_all = isinstance(values, Tensor) and tuple(values.shape) == wanted[-1:]  # the same for all individuals
+    if not isinstance(values, Tensor) or not (of_all or tuple(values.shape) == wanted) or values.is_complex():
         found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
         raise UsageError(f"{name} must give a real number for each episode, a tensor {wanted}, not {found}")
-    values = real(values)
+    values = real(values).expand(wanted)
     # environments of Gymnasium pay NaN for an episode that cannot go on
     if not isinstance(task, ExternalTask) and not values.sum().isfinite() and bool((outputs.abs() < USUAL).all()):
         check_finite(f"{name} must be finite where outputs are", values, ("individual", "episode")[-values.dim() :])

@@ -402,3 +402,14 @@ def test_rules_of_traces_live_on_all_of_a_layers_weights(rule: str) -> None:
     with torch.no_grad():
         both = agents.rollout(agent, TASK, 3, torch.Generator().manual_seed(1), episode=lived, parameters=values)
     torch.testing.assert_close(both.outputs[0], result.outputs)
+
+
+@pytest.mark.parametrize("term", range(1, 11))
+def test_features_below_0_blow_no_term_up(term):
+    """Their slope is that of the least that a softplus gives: 0, not 1 − exp(β |y|)."""
+    task = make_task("OnlineClassification,source=halfspace,n_train=10,n_query=20")
+    agent = agents.make_for(task, rule=f"pool,terms={term}", network="feedback", hidden="20", seed=0)
+    theta = {"rule.theta": torch.tensor([1e-3])}
+    outputs = agents.rollout(agent, task, 4, torch.Generator().manual_seed(0), parameters=theta).outputs
+    assert task.sample(4, torch.Generator().manual_seed(0)).inputs.min() < -1
+    assert outputs.abs().max() < 10

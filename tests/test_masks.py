@@ -551,6 +551,17 @@ def test_an_agent_that_diverges_is_not_the_tasks_fault(weight):
         assert not math.isfinite(env.step(np.full(2, weight, np.float32))[1])
 
 
+@pytest.mark.parametrize("spec", ["OnlineClassification,n_train=6,n_query=4", "GridMaze,size=5,length=9"])
+def test_outputs_that_are_no_numbers_have_no_score(spec):
+    """Though the largest of them has a number, so that something is done."""
+    task = make_task(spec)
+    agent = agents.make_for(task, hidden=3)
+    sound = {name: part.detach() for name, part in agent.named_parameters()}
+    population = {name: torch.stack([part, torch.full_like(part, math.nan)]) for name, part in sound.items()}
+    lived = agents.rollout(agent, task, 3, generator(), parameters=population)
+    assert lived.loss.isfinite().tolist() == lived.metric.isfinite().tolist() == [[True] * 3, [False] * 3]
+
+
 def test_moments_count_what_counts_alone():
     seen = torch.randn(4, 3, generator=generator())
     counts = torch.tensor([True, False, True, False])

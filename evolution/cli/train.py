@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,11 +104,16 @@ def run(args: argparse.Namespace) -> int:
     plots = report_command(args.out, trusted_code([PlannedRun("", settings)]))
     print(f"\nagent and history are in {args.out}; plots: {plots}", file=sys.stderr)
     if result.status == "diverged":
-        print(
-            f"plastic-envs: the loss or the parameters were no longer finite; the agent in {args.out} is that of the "
-            "last evaluation. A smaller step helps most often: a lower learning_rate or stdev_init of the searcher",
-            file=sys.stderr,
+        told = (
+            f"the loss or the parameters were no longer finite; the agent in {args.out} is that of the last "
+            "evaluation. A smaller step helps most often: a lower learning_rate or stdev_init of the searcher"
         )
+        if math.isnan(result.metric):
+            told = (
+                "the agent that the search starts from has no finite score: what it learns grows without bound. "
+                "Another rule or network helps, or smaller coefficients to start from"
+            )
+        print(f"plastic-envs: {told}", file=sys.stderr)
     return 0 if result.status == "finished" else 1
 
 
