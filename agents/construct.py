@@ -19,7 +19,7 @@ def construct_module(kind: str, name: str, make: Callable[..., Any], options: Ma
     refusal = f"{kind} {name!r}: its __init__ must call super().__init__() before all else"
     try:
         made = construct(kind, name, make, options)
-    except (TypeError, ValueError, LookupError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         if isinstance(error, UsageError):
             raise
         raise usage_error(f"{kind} {name!r}: {' '.join(str(error).split())}", error) from error

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,8 @@ def make(
         names, first = [*sorted(taken - {"seed"}), *known], min(unknown)
         raise UnknownOptionError(f"unknown option {shown(first)} of an agent: {choose(first, names)}", first)
     row = dict(RULES[rule_name].options)
-    chosen = network_class.Options(**of_network)
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(network_class.Options)}
+    chosen = network_class.Options(**{name: _real(value, kinds[name]) for name, value in of_network.items()})
     if (width := row.pop("width", None)) is not None:
         if not isinstance(hidden := getattr(chosen, "hidden", None), int):
             raise UsageError(
@@ -132,6 +134,12 @@ def make(
         **of_network,
     }
     return agent.eval()
+
+
+def _real(value: Any, kind: str) -> Any:
+    """A whole number where a real one is wanted as such: tensors of whole numbers have no gradient, nor huge ones."""
+    fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return float(value) if fits and "float" in kind else value
 
 
 def _units(parameters: int, settings: dict[str, Any]) -> int:

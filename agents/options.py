@@ -43,7 +43,7 @@ class PlasticityOptions:
         check_float("rate", self.rate, low=0)
         check_float("decay", self.decay, low=0, high=1)
         if self.max_norm is not None:
-            check_float("max_norm", self.max_norm, low=1e-9)
+            check_float("max_norm", self.max_norm, low=1e-9, high=1e18)  # its square is taken, in float32
         if self.clip is not None:
             check_float("clip", self.clip, low=0)
         check_modulation(self.modulation, self.fan_out, self.retroactive)

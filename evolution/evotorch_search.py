@@ -94,7 +94,7 @@ class EvoTorchSearcher(Searcher):
         self.problem.ledger = self.ledger
         takes = inspect.signature(make).parameters
         check_options(name, make, options)
-        if isinstance(options.get("popsize"), int):  # a search distribution cannot move towards the only one of one
+        if options.get("popsize") is not None:  # a search distribution cannot move towards the only one of one
             individuals = check_int("popsize", options["popsize"], low=2 if "center_init" in takes else 1)
             taken = 12e-9 * individuals * self.n_searched  # in float32, with noise and a gradient
             words = f"popsize={individuals} genomes of {self.n_searched:,} numbers take {in_gb(taken)}"

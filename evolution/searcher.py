@@ -178,7 +178,8 @@ def check_options(name: str, function: Callable[..., Any], options: dict[str, An
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     common = {"self", "task", "agent", "problem", "center_init", "seed", "searched", "budget"}
-    common |= {"num_interactions", "popsize_max"}  # of EvoTorch: a population that grows with the length of episodes
+    # of EvoTorch: a population that grows with the length of episodes, and one of several objectives
+    common |= {"num_interactions", "popsize_max", "obj_index"}
     known = [key for key in parameters if key not in common]
     for key in options:
         if key not in known:

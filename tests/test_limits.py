@@ -200,6 +200,22 @@ def test_what_is_too_large_leaves_no_folder(words: str, tmp_path: Path, capsys: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("value", ["1e18", "1e400", "nan", "0", str(2**63), "9" * 32, "-1", "null", "[]", ""])
+@pytest.mark.parametrize(
+    "network", ["plastic-mlp,scale={}", "plastic-head,label_gain={}", "plastic-mlp,max_norm={}", "plastic-head,rate={}"]
+)
+def test_real_options_take_any_number_or_refuse_it(network: str, value: str) -> None:
+    check_refused_or_done(lambda: agents.make(9, 2, network=network.format(value)))
+
+
+@pytest.mark.parametrize("option", ["popsize=1e18", "popsize=1e400", "popsize=0.0", "obj_index=1e400"])
+@pytest.mark.parametrize("name", ["snes", "ga", "cmaes"])
+def test_populations_are_whole_numbers(name: str, option: str) -> None:
+    agent, task = AGENT_AND_TASK()
+    with pytest.raises(UsageError, match=option.partition("=")[0]):
+        make_searcher(f"{name},{option}", task, agent)
+
+
 def test_only_sizes_are_sizes() -> None:
     with sizes_checked("mine"):
         assert torch.arange(10**12, 10**12 + 6, 2).tolist() == [10**12, 10**12 + 2, 10**12 + 4]
