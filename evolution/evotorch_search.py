@@ -81,6 +81,8 @@ class EvoTorchSearcher(Searcher):
         episodes = check_int("episodes", episodes, low=1)
         stdev_init = check_float("stdev_init", stdev_init, low=1e-9)
         check_lives(agent, task, episodes, what=f"episodes={episodes}")
+        if options.get("popsize") is not None:
+            options["popsize"] = check_int("popsize", options["popsize"], low=1)
         make = _find(algorithm)
         name = getattr(make, "__name__", str(make))
         if make in (CMAES, XNES) and not options.get("separable", False):

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from evolution.style import percent
 from evolution.summary import Cell, Summary
+from plastic_envs.task import SHARES
 
 REFERENCE = "#8A8A8A"
 FARTHEST = 3
@@ -25,9 +26,10 @@ def scale(axes: Axes, summary: Summary) -> None:
     medians = [median for cell in summary.cells if cell.scores and np.isfinite(median := float(np.median(cell.scores)))]
     most = FARTHEST * max(known, default=np.inf)
     values = known + ([median for median in medians if median <= most] or medians)
+    if summary.metric in SHARES:
+        percent(axes.yaxis)
     if summary.metric == "accuracy":
         axes.set_ylim(0, 1.03)
-        percent(axes.yaxis)
     elif summary.metric != "reward" and values and max(values) > 0:
         axes.set_ylim(0, 1.25 * max(values))
 
@@ -39,7 +41,8 @@ def name_beyond(axes: Axes, cells: Sequence[Cell | None]) -> None:
         beyond = [score for score in cell.scores if score > top] if cell else []
         if beyond:
             text = "↑ " + ", ".join(f"{score:.3g}" for score in beyond)
-            axes.text(place, top, text, ha="center", va="top", fontsize=8.5, color="#555555")
+            axes.text(place, top, text, ha="center", va="top", fontsize=8.5, color="#555555", zorder=5,
+                      bbox={"fc": "white", "ec": "none", "pad": 1})  # fmt: skip
 
 
 def reference_lines(panels: Sequence[Axes], summary: Summary) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from evolution.references import explain, explained
 from evolution.statistics import Interval
 from evolution.summary import Cell, Summary
-from plastic_envs.task import Metric, Task
+from plastic_envs.task import SHARES, Metric, Task
 
 MISSING = "–"
 SMALL = 1e-4
@@ -14,13 +14,13 @@ SMALL = 1e-4
 
 
 def format_number(value: float, metric: Metric, digits: int | None = None) -> str:
-    """A score for people: accuracy in percent, others with three significant digits or `digits` decimals.
+    """A score for people: shares in percent, others with three significant digits or `digits` decimals.
 
     Without `digits`, what six decimals would show as little or nothing has a power of ten; 0 has no sign.
     """
     if abs(value) >= 1e6:  # of a run that is on its way to diverge
         return f"{value:.3g}"
-    if metric == "accuracy":
+    if metric in SHARES:
         return f"{100 * value:z.{1 if digits is None else max(digits - 2, 0)}f}%"
     if digits is None:
         if 0 < abs(value) < SMALL:
@@ -58,7 +58,7 @@ def format_interval(interval: Interval, metric: Metric, *, seeds: bool = True) -
         return format_number(interval.mean, metric) + (f"{alike} ({interval.n})" if seeds else "")
     count = f" ({interval.n})" if seeds else ""
     half_width = interval.half_width
-    if metric != "accuracy" and max(abs(interval.mean), half_width) < SMALL:
+    if metric not in SHARES and max(abs(interval.mean), half_width) < SMALL:
         return f"{interval.mean:.2e} ± {half_width:.1e}{count}"
     digits = max(1 - math.floor(math.log10(half_width)), 0) if half_width > 0 else 3
     mean, half = (format_number(value, metric, digits) for value in (interval.mean, half_width))

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -10,6 +11,9 @@ from typing import Any, ClassVar
 from plastic_envs.checks import choose, plain, shown, whole_number
 from plastic_envs.errors import NotImportableError, UnknownNameError, UsageError, WrongTypeError, usage_error
 from plastic_envs.working_directory import import_own, is_hidden, is_module_of
+
+_SPEC = re.compile(r"([\w-]+)[\s;:/]+(\w+=.*)", re.DOTALL)
+"""A name and an option with something else than a comma between them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Registry(Mapping[str, Row]):
             raise WrongTypeError(f"{self.kind} must be a name, not {name!r}")
         if name in self._rows:
             return self._rows[name]
+        spec = _SPEC.fullmatch(name)
+        if spec and spec[1] in self._rows:
+            raise UnknownNameError(f"unknown {self.kind} {shown(name)}: did you mean '{spec[1]},{spec[2]}'?")
         if ":" in name:
             return Row(name, "from the user's code")
         others = (
@@ -49,7 +56,7 @@ class Registry(Mapping[str, Row]):
             for known in other
             if known.casefold() == name.casefold() and other is not self
         )
-        listed = choose(name, self._rows, ", or name your own as module:Name")
+        listed = choose(name.rpartition("/")[2], self._rows, ", or name your own as module:Name")
         raise UnknownNameError(f"unknown {self.kind} {shown(name)}: {next(others, '')}{listed}")
 
     def __contains__(self, name: object) -> bool:

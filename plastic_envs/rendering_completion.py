@@ -5,6 +5,8 @@ import math
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -35,7 +37,7 @@ def draw_completion(
         truth: the item that is asked for (K,); None before it is.
         shape: of an item.
     """
-    rows = figure.add_gridspec(2, 1, left=0.03, right=0.97, top=0.86, bottom=0.05, hspace=0.35)
+    rows = figure.add_gridspec(2, 1, left=0.03, right=0.92, top=0.86, bottom=0.05, hspace=0.35)
     above = rows[0].subgridspec(1, len(items), wspace=0.12)
     for number, item in enumerate(items):
         known = bool((seen == item).all(-1).any())
@@ -45,6 +47,10 @@ def draw_completion(
     _show(figure.add_subplot(below[0, 0]), seen[-1], shape, "shown now" if truth is None else "shown now, in part")
     _show(figure.add_subplot(below[0, 1]), answer, shape, "answer")
     _show(figure.add_subplot(below[0, 2]), truth, shape, "asked for")
+    scale = figure.colorbar(
+        ScalarMappable(Normalize(-1, 1), COLOURS), cax=figure.add_axes((0.94, 0.05, 0.012, 0.81)), ticks=(-1, 0, 1)
+    )
+    scale.ax.tick_params(labelsize=7)
     figure.text(0.03, 0.96, title, va="center", fontsize=9)
 
 

@@ -16,7 +16,7 @@ from plastic_envs.errors import UsageError, WrongTypeError
 from plastic_envs.finite import check_finite, found
 from plastic_envs.limits import check_episodes
 from plastic_envs.schedule import at_time, replace_time
-from plastic_envs.task import Episode, Metric, Predictor, Step, Task, real, replace_rows
+from plastic_envs.task import SHARES, Episode, Metric, Predictor, Step, Task, real, replace_rows
 from plastic_envs.task_checks import check_measure, drawn
 
 
@@ -131,7 +131,7 @@ class SupervisedTask(Task):
             return title
         taken = torch.stack(tuple(actions)).detach()
         metric = self.step_metric(taken, episode.targets[:answered], episode.inputs[:answered])[mask].mean()
-        score = f"{100 * metric:.1f}%" if self.metric_kind == "accuracy" else f"{metric:.3f}"
+        score = f"{100 * metric:.1f}%" if self.metric_kind in SHARES else f"{metric:.3f}"
         return f"{title} · {self.metric_kind} {score}"
 
     def step_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

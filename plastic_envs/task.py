@@ -19,6 +19,8 @@ FARTHEST_NORMAL = 8.0
 """More standard deviations than a float32 normal from torch can lie from its mean."""
 
 Metric = Literal["squared error", "error rate", "accuracy", "reward"]
+SHARES: Collection[str] = ("accuracy", "error rate")
+"""Metrics that are written in percent."""
 
 
 class Slice(NamedTuple):

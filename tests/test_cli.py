@@ -304,6 +304,13 @@ WRONG = {
     "report DAMAGED": "config.json is damaged",
     "reprot RUN": "unknown command 'reprot': did you mean 'report'?",
     "train CueReward --bugdet 100 --out DIR": "unknown option --bugdet, did you mean --budget? (see plastic-envs train",
+    "train CueReward --preset quick --out DIR": "unknown option --preset (compare has it) (see plastic-envs train",
+    "train CueReward --seeds 3 --out DIR": "unknown option --seeds, did you mean --seed? (compare has it)",
+    "train CueReward;n_cues=2 --out DIR": "unknown task 'CueReward;n_cues=2': did you mean 'CueReward,n_cues=2'?",
+    "train CueReward --rule oja:eta=2 --out DIR": "did you mean 'oja,eta=2'?",
+    "train plastic_envs/CueReward-v0 --out DIR": "did you mean 'CueReward'?",
+    "train CueReward --searcher cmaes,popsize=x --out DIR": "popsize must be an integer of at least 1, not 'x'",
+    "train CueReward --out EMPTY": "'' names nothing: is a variable of the shell unset? (see plastic-envs train",
     "train CueReward --zzz 100 --out DIR": "unknown option --zzz (see plastic-envs train --help)",
     "train CueReward more --out DIR": "'more' is a word too many",
     "train CueReward --seed 1 --seed 2 --out DIR": "--seed is given twice, 1 and 2",
@@ -340,8 +347,13 @@ def test_what_is_wrong_is_said_in_one_line(words, run, tmp_path, capsys):
         (comparison / f"runs/a/b/c/seed{seed}" / "agent.json").touch()
     (comparison / "compare.json").touch()
     (tmp_path / "first").mkdir()
-    places |= {"COMPARISON": comparison, "COMPARISON/runs": comparison / "runs", "MISPELT": tmp_path / "frist"}
-    places |= {"DAMAGED/config.json": damaged / "config.json"}
+    places |= {
+        "EMPTY": "",
+        "COMPARISON": comparison,
+        "COMPARISON/runs": comparison / "runs",
+        "MISPELT": tmp_path / "frist",
+    }
+    places |= {"EMPTY": "", "DAMAGED/config.json": damaged / "config.json"}
     places |= {"FILE": run / "config.json", "FILE/below": run / "config.json" / "below"}
     before = {path: os.stat(path).st_mtime_ns for path in run.iterdir()}
     try:

@@ -80,11 +80,12 @@ def sample(spec):
 
 def test_an_episode_of_completion_is_drawn_as_its_environments_do(drawn, tmp_path):
     plots_inside.sample_episode(sample("SmallPatternCompletion"), tmp_path / "episode.png")
-    titles = [axes.get_title() for axes in drawn[0].axes]
+    *titles, _ = [axes.get_title() for axes in drawn[0].axes]
+    assert drawn[0].axes[-1].get_ylim() == (-1, 1)
     assert titles == ["item 1", "item 2", "shown now, in part", "answer", "asked for"]
     answer, truth = (drawn[0].axes[place].images[0].get_array() for place in (3, 4))
     assert np.ma.allequal(answer, truth)
-    assert drawn[0].texts[0].get_text() == "PatternCompletion · step 11/11 · error rate 0.000"
+    assert drawn[0].texts[0].get_text() == "PatternCompletion · step 11/11 · error rate 0.0%"
 
 
 @pytest.mark.parametrize("spec", ["CueReward", "FewShotImageClassification,n_way=3"])

@@ -396,6 +396,7 @@ def test_words_with_one_seed_claim_nothing():
 def test_numbers_are_rounded_to_their_interval():
     assert format_interval(Interval(0.08123, 0.0102, 5), "squared error") == "0.081 ± 0.010 (5)"
     assert format_interval(Interval(0.613, 0.021, 5), "accuracy") == "61.3 ± 2.1% (5)"
+    assert format_interval(Interval(0.0143, 0.0084, 5), "error rate") == "1.43 ± 0.84% (5)"
     assert format_interval(Interval(0.5, None, 1), "accuracy") == "50.0% (1)"
     assert format_interval(Interval(12.0, 3.0, 2), "reward", seeds=False) == "12.0 ± 3.0"
     assert format_number(1.034e37, "squared error") == "1.03e+37"

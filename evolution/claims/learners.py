@@ -22,7 +22,7 @@ from evolution.statistics import difference_interval, mean_interval
 from evolution.style import percent, strokes
 from evolution.workers import Report, run_isolated
 from plastic_envs.errors import UsageError
-from plastic_envs.task import Task
+from plastic_envs.task import SHARES, Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,7 +208,7 @@ class Contest:
         axes.set_xlabel("episodes")
         axes.xaxis.set_major_formatter(thousands)
         axes.set_ylabel(f"{self.task.metric_kind} on held-out episodes")
-        if self.task.metric_kind in ("accuracy", "error rate"):
+        if self.task.metric_kind in SHARES:
             percent(axes.yaxis)
         if self.task.metric_kind != "reward":
             axes.set_ylim(bottom=0)

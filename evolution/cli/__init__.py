@@ -118,11 +118,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
         parser.error(f"unknown command {shown(named)}: {choose(named, COMMANDS)}")
     for word in argv:
+        if not word.strip():
+            made.get(named or "", parser).error(f"{word!r} names nothing: is a variable of the shell unset?")
         if "\0" in word or _undecodable(word):
             made.get(named or "", parser).error(f"{word!r} is not UTF-8, as all names and folders must be")
     args, extra = parser.parse_known_args(argv)
     if extra:
-        made.get(named or "", parser).refuse(extra)
+        others = {name: command for name, command in made.items() if name != named}
+        for name, command in others.items():
+            importlib.import_module(f"evolution.cli.{name}").add_arguments(command)
+        made.get(named or "", parser).refuse(extra, others)
     return args
 
 

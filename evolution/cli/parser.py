@@ -1,7 +1,7 @@
 """How command lines are read, and what is said of those that cannot be; torch is not needed for it."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 
@@ -38,8 +38,8 @@ class Parser(argparse.ArgumentParser):
         """End with status 2."""
         self.exit(2, f"plastic-envs: error: {message} (see {self.prog} --help)\n")
 
-    def refuse(self, extra: Sequence[str]) -> NoReturn:
-        """End because of words that stand for nothing."""
+    def refuse(self, extra: Sequence[str], others: Mapping[str, "Parser"]) -> NoReturn:
+        """End because of words that stand for nothing here; other commands may have them."""
         from plastic_envs.checks import nearest, shown
 
         word = next((word for word in extra if word.startswith("-")), extra[0])
@@ -47,4 +47,8 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{shown(word)} is a word too many")
         option = word.partition("=")[0]
         near = nearest(option, self._option_string_actions)
-        self.error(f"unknown option {option}{'' if near is None else f', did you mean {near}?'}")
+        having = [name for name, other in others.items() if option in other._option_string_actions]
+        if having and near is not None and not (option[2:] in near or near[2:] in option):
+            near = None  # it was no slip
+        meant = "" if near is None else f", did you mean {near}?"
+        self.error(f"unknown option {option}{meant}{f' ({having[0]} has it)' if having else ''}")
