@@ -42,9 +42,11 @@ def save(agent: Agent, folder: str | Path, *, words: Mapping[str, str] | None = 
     if os.path.exists(folder) and not os.path.isdir(folder):  # which are false where a name is none
         raise OccupiedFolderError(f"{folder} is a file: an agent is saved into a folder")
     text = json.dumps({"format": FORMAT, "agent": agent.config}, indent=2, sort_keys=True)
-    mark = json.dumps({**(words or {}), "agent": _digest(agent.config)}, sort_keys=True)
+    weights = _tensors(agent)
+    hashes = {"agent": _digest(agent.config), "weights": _digest_weights(weights)}
+    mark = json.dumps({**(words or {}), **hashes}, sort_keys=True)
     make_folder(folder)
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(_tensors(agent), {MARK: mark}))
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(weights, {MARK: mark}))
     write_atomically(folder / SETTINGS, (text + "\n").encode())
 
 
@@ -54,7 +56,9 @@ def digest(agent: Agent) -> str:
 
 
 def read_words(folder: str | Path) -> dict[str, str]:
-    """The words that `save` wrote beside the weights, with "agent", a hash of the agent's settings; none in old files.
+    """The words that `save` wrote beside the weights, with hashes: "agent" of the settings, and "weights".
+
+    Old files have no hash of the weights, or no words.
 
     Raises:
         UsageError: the file is missing or damaged.
@@ -73,7 +77,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
 
     Raises:
         UsageError: a file is missing or damaged, or names a user's own code that is not trusted; or a weight is
-            missing, not finite, or of another shape or type.
+            missing, not finite, of another shape or type, or not what was saved.
     """
     folder = Path(folder)
     path = folder / SETTINGS
@@ -96,10 +100,14 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> Agent:
             raise
         raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from None
     with _opened(folder / WEIGHTS) as file:
-        mark = _words(file).get("agent")
+        words = _words(file)
+        mark = words.get("agent")
         if mark is not None and mark != _digest(settings["agent"]):
             raise ValueError(f"they were saved with another {SETTINGS}")
-        agent.load_state_dict(_weights(file, agent.state_dict(), ours=mark is not None))
+        weights = _weights(file, agent.state_dict(), ours=mark is not None)
+        if "weights" in words and words["weights"] != _digest_weights(weights):
+            raise ValueError("they were changed since they were saved, or the file is damaged")
+        agent.load_state_dict(weights)
     return agent
 
 
@@ -155,6 +163,11 @@ def _words(file: Any) -> dict[str, str]:
 def _digest(settings: Any) -> str:
     """A hash of an agent's settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_weights(weights: Mapping[str, Tensor]) -> str:
+    """A hash of weights, whatever is kept beside them."""
+    return hashlib.sha256(safetensors.torch.save(dict(weights))).hexdigest()
 
 
 def _named(dtype: torch.dtype) -> str:

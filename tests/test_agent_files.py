@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import agents
 from plastic_envs.errors import UsageError
@@ -101,3 +102,23 @@ def test_damaged_agents_are_refused_in_one_sentence(damage: Any, says: str | Non
     with pytest.raises(UsageError, match=says) as caught:
         agents.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bit_of_the_weights_that_has_changed_is_told(tmp_path: Path) -> None:
+    agents.save(agents.make(5, 2, hidden=4), tmp_path)
+    path = tmp_path / "agent.safetensors"
+    data = path.read_bytes()
+    first = 8 + int.from_bytes(data[:8], "little")  # after the head
+    for place in torch.linspace(first, len(data) - 1, 50).long().tolist():
+        for bit in (1, 2 << 3):
+            path.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
+            with pytest.raises(UsageError, match=r"weights: ('.*no finite number|they were changed since)"):
+                agents.load(tmp_path)
+
+
+def test_weights_of_earlier_versions_without_a_hash_load(tmp_path: Path) -> None:
+    agent = agents.make(5, 2, hidden=4)
+    agents.save(agent, tmp_path)
+    save_file({name: value + 1 for name, value in agent.state_dict().items()}, tmp_path / "agent.safetensors")
+    loaded = agents.load(tmp_path).state_dict()
+    assert all(torch.equal(value + 1, loaded[name]) for name, value in agent.state_dict().items())
