@@ -1,24 +1,27 @@
 """Traces of the papers' own programs, replayed: parameters, inputs and initial state in, every array compared.
 
-The arrays were recorded in float64 with tiny networks and fixed seeds; nothing random has to be reproduced.
+The arrays were recorded in float64 with tiny networks and fixed seeds; nothing random has to be reproduced. Those in
+the folder `equations` were not recorded but computed by `equations.py`, for options that no recorded trace has.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from plastic_envs.checks import choose
+from plastic_envs.errors import UsageError
 from tests.golden import brainnet, duan, miconi, najarro, shervani
+from tests.golden.reading import Trace
 
 ABSOLUTE, RELATIVE = 1e-10, 1e-9
 FOLDER = Path(__file__).parent
+NOT_REPLAYED = {"cfg__seed", "total_reward"}
+"""The program's random numbers are stored where they matter, and its environment is not ours."""
 
-Arrays = Mapping[str, Any]
-Replay = Callable[[Arrays], tuple[dict[str, Tensor], dict[str, Tensor]]]
+Replay = Callable[[Trace], tuple[dict[str, Tensor], dict[str, Tensor]]]
 """From a trace's arrays to what our code makes of them: values and states, and gradients, by the trace's names."""
 
 FAMILIES: dict[str, Replay] = {
@@ -32,45 +35,50 @@ FAMILIES: dict[str, Replay] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far a replay lies from its trace: the largest absolute errors, and the arrays that miss the tolerance."""
+    """How far a replay lies from its trace: the largest absolute errors, and what misses the tolerance, worst first."""
 
     values: float
     gradients: float
     misses: tuple[str, ...]
 
 
-def check(path: Path) -> Verdict:
-    """Replay one trace.
+def traces(path: Path) -> list[Path]:
+    """The traces in a folder, in order, or the one file.
 
     Raises:
-        ValueError: no family is known for the file's name, or an array to be compared is not made by the replay.
+        UsageError: there is nothing of this name, or no trace in the folder.
+    """
+    if not path.is_dir():
+        return [path]
+    if found := sorted(path.rglob("*.npz")):
+        return found
+    raise UsageError("there is no .npz file in this folder")
+
+
+def check(path: Path) -> Verdict:
+    """Replay one trace, which must have all that the replay reads or makes, and nothing else.
+
+    Raises:
+        UsageError: it cannot be read, an array is missing, unknown or not as it must be, or an option has a value that
+            no replay knows.
     """
     family = path.name.partition("_")[0]
     if family not in FAMILIES:
-        raise ValueError(f"{path.name}: no replay for the family {family!r}; there is {', '.join(FAMILIES)}")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        trace = {name: archive[name] for name in archive.files}
+        raise UsageError(f"no replay for the family {family!r}: {choose(family, FAMILIES)}")
+    trace = Trace.load(path)
     values, gradients = FAMILIES[family](trace)
-    expected = {name for name in trace if name.startswith(("step__", "final__", "grad__")) or name == "loss"}
-    if any(
-        name.startswith("repaired_code_") for name in gradients
-    ):  # the program's own gradients are known to be wrong
-        expected = {name for name in expected if not name.startswith("grad__")}
-    expected |= (values.keys() | gradients.keys()) & trace.keys()
-    if missing := expected - set(values) - set(gradients):
-        raise ValueError(f"{path.name}: nothing to compare with {', '.join(sorted(missing))}")
-    misses = [name for name in sorted(expected) if not _close((values | gradients)[name], trace[name])]
-    return Verdict(
-        max(_error(values[name], trace[name]) for name in expected & set(values)),
-        max((_error(gradients[name], trace[name]) for name in expected & set(gradients)), default=0.0),
-        tuple(misses),
-    )
+    if unread := sorted(set(trace) - trace.read - NOT_REPLAYED - set(values) - set(gradients)):
+        raise UsageError(f"no replay reads {', '.join(unread)}")
+    errors: dict[str, float] = {}
+    misses = []
+    for name, ours in sorted((values | gradients).items()):
+        here, there = ours.detach().double(), trace.compared(name, ours)
+        if not torch.allclose(here, there, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+            misses.append(name)
+        errors[name] = float((here - there).abs().masked_fill(here.isnan() & there.isnan(), 0).max())
+    misses.sort(key=lambda name: -errors[name])
+    return Verdict(_largest(errors, values), _largest(errors, gradients), tuple(misses))
 
 
-def _error(ours: Tensor, theirs: np.ndarray) -> float:
-    return float((ours.detach().double() - torch.as_tensor(theirs).double()).abs().max())
-
-
-def _close(ours: Tensor, theirs: np.ndarray) -> bool:
-    here, there = ours.detach().double(), torch.as_tensor(theirs).double()
-    return here.shape == there.shape and torch.allclose(here, there, rtol=RELATIVE, atol=ABSOLUTE)
+def _largest(errors: dict[str, float], names: dict[str, Tensor]) -> float:
+    return float(torch.tensor([errors[name] for name in names] or [0.0], dtype=torch.double).max())  # NaN stays

@@ -1,6 +1,6 @@
 """Replays `brainnet_*`: networks with a cap, rules by firing codes, and the best output rule in closed form."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,21 +9,28 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from agents.cap_firing import Capped, Firing
 from agents.cap_network import CapNetwork, CapOptions
-from agents.closed_form import best_output_rule, learned_by_entry, outputs_of
+from agents.closed_form import RANK, best_output_rule, learned_by_entry, outputs_of
 from agents.percepts import Percepts
 from agents.rules.firing import FiringOutput, FiringTable
-from tests.golden.forms import worse
+from plastic_envs.errors import UsageError
+from tests.golden.forms import Replayed, worse
+from tests.golden.reading import Trace, refuse_unless
 
-Replay = tuple[dict[str, Tensor], dict[str, Tensor]]
+DOUBLE_SOFTMAX = "cross_entropy_applied_to_softmax_output"
+LOSSES = {DOUBLE_SOFTMAX: True, "mean_squared_error_of_softmax_output": False}
+"""Whether the loss takes the softmax a second time."""
+STARTS = {"reset": True, "random": False}
 
 
-def replay(trace: Mapping[str, Any]) -> Replay:
+def replay(trace: Trace) -> Replayed:
     """One of three kinds of trace."""
-    if "cfg__n_examples" in trace:
+    if any(name.startswith("result__") for name in trace):
         return _closed_form(trace), {}
-    if "weight__graph" in trace:
+    if "cfg__additive" not in trace and "firing_code" in trace:
         return _forward(trace)
-    return worse(_online(trace, rollout_form=False), _online(trace, rollout_form=True), trace)
+    steps = _online(trace, rollout_form=False)
+    # many steps at once change additive weights only: multiplicative ones have the single steps alone
+    return worse(steps, _online(trace, rollout_form=True), trace) if trace.flag("cfg__additive") else steps
 
 
 class Network(CapNetwork):
@@ -41,11 +48,20 @@ class Network(CapNetwork):
 
     def strongest(self, activity: Tensor) -> tuple[Tensor, Tensor]:
         self.before_cap.append(activity)
-        index = next(self.masks).expand(activity.shape).topk(self.options.kept, -1).indices
+        if not self.capped:
+            return super().strongest(activity)
+        fired = next(self.masks).expand(activity.shape)
+        index = fired.topk(self.options.kept, -1).indices
         values = activity.gather(-1, index)
-        valid = activity.topk(self.options.kept, -1).values
-        torch.testing.assert_close(values.sort(-1, descending=True).values, valid)
+        given, valid = values.sort(-1, descending=True).values, activity.topk(self.options.kept, -1).values
+        if not (fired.sum(-1) == self.options.kept).all() or not torch.allclose(given, valid, 1e-7, 1e-7):
+            raise UsageError("fired_mask must have 1 for as many units as the cap keeps, the strongest of them")
         return values, index
+
+    @property
+    def capped(self) -> bool:
+        """Whether there is a cap: without one all units are kept, and those that are active have fired."""
+        return self.options.fired == "topk"
 
     def seen(self) -> dict[str, Tensor]:
         """What happened when the units fired last: (T, S, V) each, and for ties (T, S)."""
@@ -56,72 +72,115 @@ class Network(CapNetwork):
             "pre_cap_activity": before,
             "post_cap_activity": torch.stack(self.firing.rounds).squeeze(1),
             "fired_mask": torch.stack([code >> bit & 1 for bit in reversed(range(rounds))]).squeeze(1),
-            "topk_tie": sorted_[..., kept - 1] == sorted_[..., kept],
+            "topk_tie": (sorted_[..., kept - 1 : kept] == sorted_[..., kept : kept + 1]).any(-1),
         }
 
 
-def _network(trace: Mapping[str, Any]) -> Network:
-    """The network of the trace, every option read from it."""
-    features, classes = int(trace["cfg__n_features"]), int(trace["cfg__n_labels"])
-    rounds = int(trace["cfg__rounds"]) + 1
-    rule = FiringOutput(rounds=rounds)
-    if "cfg__additive" in trace:
-        rule = (FiringTable if trace["cfg__use_graph_rule"] else FiringOutput)(
-            when="mistakes" if trace["cfg__update_only_if_misclassified"] else "always",
-            edges="all" if trace["cfg__update_all_output_edges"] else "pair",
-            update="additive" if trace["cfg__additive"] else "multiplicative",
-            rate=float(trace["cfg__step_size"]),
-            rounds=rounds,
-        )
+def _network(trace: Trace, rule: FiringOutput | FiringTable) -> Network:
+    """The network of the trace, with the rule."""
+    features, classes, units = (trace.integer(f"cfg__n_{name}") for name in ("features", "labels", "nodes"))
+    cap = trace.integer("cfg__cap", -1, units)
+    refuse_unless(cap, f"cfg__cap must be from 1 to {units}, or -1 for no cap, not 0")
     options = CapOptions(
-        hidden=int(trace["cfg__n_nodes"]),
-        cap=int(trace["cfg__cap"]),
-        rounds=rounds,
+        hidden=units,
+        cap=units if cap < 0 else cap,
+        rounds=rule.rounds,
         drive="through_graph",
-        fired="topk",
+        fired="positive" if cap < 0 else "topk",
         double_softmax=True,
     )
-    network = Network(features + classes, classes, rule=rule, options=options, features=features, seed=0).double()
-    with torch.no_grad():
-        if "rule__output_table_code_by_wrong" in trace:
-            rule.output_table.copy_(_tensor(trace, "rule__output_table_code_by_wrong"))
-        if isinstance(rule, FiringTable):
-            rule.graph_table.copy_(_tensor(trace, "rule__graph_table_pre_by_post"))
-    return network
+    return Network(features + classes, classes, rule=rule, options=options, features=features, seed=0).double()
 
 
-def _forward(trace: Mapping[str, Any]) -> Replay:
-    network, label = _network(trace), _tensor(trace, "label")
-    names = ("weight__input", "weight__graph", "weight__output", "bias__graph", "bias__output")
-    leaves = {name: _tensor(trace, name).requires_grad_() for name in names}
-    inputs, graph, outputs = (
-        (leaves[f"weight__{name}"] * _tensor(trace, f"mask__{name}")).T for name in ("input", "graph", "output")
+def _rounds(trace: Trace) -> int:
+    """How often units fire: the program counts the times through the graph."""
+    return trace.integer("cfg__rounds", 0, 7) + 1
+
+
+def _rule(trace: Trace) -> FiringOutput | FiringTable:
+    """The rule of the trace, which has tables of the graph even where they are not used."""
+    rule = (FiringTable if trace.flag("cfg__use_graph_rule") else FiringOutput)(
+        when="mistakes" if trace.flag("cfg__update_only_if_misclassified") else "always",
+        edges="all" if trace.flag("cfg__update_all_output_edges") else "pair",
+        update="additive" if trace.flag("cfg__additive") else "multiplicative",
+        rate=trace.number("cfg__step_size"),
+        rounds=_rounds(trace),
+    ).double()
+    tables = {
+        "output": trace.tensor("rule__output_table_code_by_wrong", rule.codes, 2),
+        "graph": trace.tensor("rule__graph_table_pre_by_post", rule.codes, rule.codes),
+    }
+    for name, table in tables.items():
+        flat = trace.tensor(f"rule__{name}_flat", table.numel())
+        refuse_unless((flat == table.flatten()).all(), f"rule__{name}_flat and the table of that rule must be the same")
+        if hasattr(rule, f"{name}_table"):
+            getattr(rule, f"{name}_table").data.copy_(table)
+    return rule
+
+
+def _forward(trace: Trace) -> Replayed:
+    network = _network(trace, FiringOutput(rounds=_rounds(trace)))
+    features, classes, units = network.features, network.output_size, network.options.hidden
+    inputs = trace.tensor("input__x", None, features)
+    label = trace.integers("label", len(inputs), below=classes)
+    shapes = {
+        "weight__input": (units, features),
+        "weight__graph": (units, units),
+        "weight__output": (classes, units),
+        "bias__graph": (units,),
+        "bias__output": (classes,),
+    }
+    leaves = {name: trace.tensor(name, *shape).requires_grad_() for name, shape in shapes.items()}
+    projection, graph, outputs = (
+        (leaves[f"weight__{name}"] * trace.mask(f"mask__{name}", *shapes[f"weight__{name}"])).T
+        for name in ("input", "graph", "output")
     )
-    network.bias, network.masks = leaves["bias__graph"], iter(_tensor(trace, "step__fired_mask"))
-    firing = network.fire((_tensor(trace, "input__x") @ inputs)[None], graph[None])
+    fired = _fired(trace, "step__fired_mask", network.options.rounds, len(inputs), units)
+    network.bias, network.masks = leaves["bias__graph"], iter(fired)
+    firing = network.fire((inputs @ projection)[None], graph[None])
     softmax = (firing.activity[0] @ outputs + leaves["bias__output"]).softmax(-1)
     loss = cross_entropy(softmax, label)
     values = {f"step__{name}": value for name, value in network.seen().items()}
-    values |= {"firing_code": firing.code[0], "output__softmax": softmax, "loss": loss}
-    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    code = firing.code[0]
+    if not network.capped and trace["firing_code"].shape[:1] == (1,):
+        code = code[:1]  # without a cap the program codes the first example alone
+    values |= {"firing_code": code, "output__softmax": softmax, "loss": loss}
+    gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
     return values, {f"grad__{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}
 
 
-def _online(trace: Mapping[str, Any], rollout_form: bool) -> Replay:
-    """All examples in turn, then all once more; in the rollout's form the steps' weights are not seen."""
-    network, label = _network(trace), _tensor(trace, "label")
-    input_weight = _tensor(trace, "weight__input").requires_grad_()
-    edges = _tensor(trace, "mask__graph").T
+def _fired(trace: Trace, name: str, *shape: int) -> Tensor:
+    return trace.integers(name, *shape, below=2).double()
+
+
+def _online(trace: Trace, rollout_form: bool) -> Replayed:
+    """All examples in turn, as often as there are epochs, then all once more; a rollout does not show every step."""
+    network = _network(trace, _rule(trace))
+    features, classes, units, rounds = (
+        network.features,
+        network.output_size,
+        network.options.hidden,
+        network.rule.rounds,
+    )
+    inputs = trace.tensor("input__x", None, features)
+    label = trace.integers("label", len(inputs), below=classes)
+    doubled = trace.choice("cfg__loss", LOSSES)
+    epochs = trace.integer("cfg__epochs")
+    input_weight = trace.tensor("weight__input", units, features).requires_grad_()
+    edges = trace.mask("mask__graph", units, units)
+    refuse_unless(trace.mask("mask__output", classes, units).all(), "mask__output must be 1 everywhere")
+    refuse_unless(not trace.tensor("bias__output", classes).any(), "bias__output must be 0 while weights change")
+    start = _start(trace, units, classes)
     state: Any = {
-        "inputs": (input_weight * _tensor(trace, "mask__input")).T[None],
-        "edges": edges[None],
-        "graph": (_tensor(trace, "init__graph_weights").T * edges)[None],
-        "outputs": (_tensor(trace, "init__output_weights") * _tensor(trace, "mask__output")).T[None],
+        "inputs": (input_weight * trace.mask("mask__input", units, features)).T[None],
+        "edges": edges.T[None],
+        "graph": (start["graph"] * edges).T[None],
+        "outputs": start["outputs"].T[None],
     }
-    network.bias = _tensor(trace, "bias__graph")
-    onehot = one_hot(label, network.output_size).double()
-    percepts = Percepts(_tensor(trace, "input__x")[:, None], onehot[:, None])
-    masks = _tensor(trace, "step__fired_mask")  # (S, T, V)
+    network.bias = start["bias"]
+    onehot = one_hot(label, classes).double()
+    masks = _fired(trace, "step__fired_mask", epochs * len(inputs), rounds, units)
+    percepts = Percepts(inputs.repeat(epochs, 1)[:, None], onehot.repeat(epochs, 1)[:, None])
     if rollout_form:
         plastic_graph = isinstance(network.rule, FiringTable)
         network.masks = iter(masks.flatten(0, 1) if plastic_graph else masks.transpose(0, 1))
@@ -131,37 +190,53 @@ def _online(trace: Mapping[str, Any], rollout_form: bool) -> Replay:
         values = {"step__softmax": softmax, "step__prediction": softmax.argmax(-1)}
     else:
         network.masks = iter(masks.flatten(0, 1))
-        values, state = _steps(trace, network, percepts, state)
-    network.masks = iter(_tensor(trace, "final__fired_mask"))
-    final = network.answer(percepts, state)[:, 0]
+        values, state = _steps(network, percepts, label.repeat(epochs), state, start["graph"], 1 - edges)
+    network.masks = iter(_fired(trace, "final__fired_mask", rounds, len(inputs), units))
+    final = network.answer(percepts[: len(inputs)], state)[:, 0]
     values |= {f"final__{name}": value for name, value in network.seen().items() if name != "pre_cap_activity"}
     values["final__softmax"] = final
-    doubled = str(trace["cfg__loss"]) == "cross_entropy_applied_to_softmax_output"
     values["loss"] = cross_entropy(final, label) if doubled else (final - onehot).square().mean()
     wanted = {"grad__rule__output_flat": network.rule.output_table}
-    if "grad__rule__graph_flat" in trace:
+    if isinstance(network.rule, FiringTable):
         wanted["grad__rule__graph_flat"] = network.rule.graph_table
     if "grad__weight__input" in trace:
         wanted["grad__weight__input"] = input_weight
-    found = torch.autograd.grad(values["loss"], list(wanted.values()))
+    found = torch.autograd.grad(values["loss"], list(wanted.values()), materialize_grads=True)
     gradients = {
         name: gradient.flatten() if "rule" in name else gradient for name, gradient in zip(wanted, found, strict=True)
     }
     return {name: value.detach() for name, value in values.items()}, gradients
 
 
-def _steps(trace: Mapping[str, Any], network: Network, percepts: Percepts, state: Any) -> tuple[dict[str, Tensor], Any]:
-    """Single steps, with what the program stores at each."""
-    elsewhere = 1 - _tensor(trace, "mask__graph")
-    absent = _tensor(trace, "init__graph_weights") * elsewhere  # edges that are not there: the program changes them too
-    rule, steps = network.rule, []
-    for index, label in enumerate(_tensor(trace, "label")):
+def _start(trace: Trace, units: int, classes: int) -> dict[str, Tensor]:
+    """Graph, outputs and bias of the graph before the first example."""
+    start = {
+        "graph": trace.tensor("init__graph_weights", units, units),
+        "outputs": trace.tensor("init__output_weights", classes, units),
+        "bias": trace.tensor("bias__graph", units),
+    }
+    if trace.choice("cfg__start", STARTS):
+        value = 0 if trace.flag("cfg__additive") else 1
+        kept = all((values == value).all() for values in start.values())
+        refuse_unless(
+            kept, f"cfg__start reset makes graph, outputs and bias__graph start at {value}, which they do not"
+        )
+    return start
+
+
+def _steps(
+    network: Network, percepts: Percepts, label: Tensor, state: Any, absent: Tensor, elsewhere: Tensor
+) -> tuple[dict[str, Tensor], Any]:
+    """Single steps, with what the program stores at each: also of edges that are not there, which it changes too."""
+    rule, steps, absent = network.rule, [], absent * elsewhere
+    for index, true in enumerate(label):
         softmax, state = network.live(percepts[index], state)
         seen = {name: value[:, 0] for name, value in network.seen().items() if name != "pre_cap_activity"}
         prediction = softmax[0].argmax()
-        changed = (prediction != label) | (rule.when == "always")
+        changed = (prediction != true) | (rule.when == "always")
         if isinstance(rule, FiringTable):
-            absent = absent + changed.double() * rule.rate * rule.graph_table[0, 0] * elsewhere
+            change = changed.double() * rule.rate * rule.graph_table[0, 0] * elsewhere
+            absent = absent + change if rule.update == "additive" else absent * (1 + change)
         steps.append(
             {
                 **seen,
@@ -176,13 +251,29 @@ def _steps(trace: Mapping[str, Any], network: Network, percepts: Percepts, state
     return {f"step__{name}": torch.stack([step[name] for step in steps]) for name in steps[0]}, state
 
 
-def _closed_form(trace: Mapping[str, Any]) -> dict[str, Tensor]:
-    activity, label = _tensor(trace, "input__x"), _tensor(trace, "label")
-    classes, rate = int(trace["cfg__n_classes"]), float(trace["cfg__step_size"])
+def _closed_form(trace: Trace) -> dict[str, Tensor]:
+    """The best rule, which many rules may be, or that of the program, whose matrix is summed in integers."""
+    examples, features, classes = (trace.integer(f"cfg__n_{name}") for name in ("examples", "features", "classes"))
+    activity, rate = trace.tensor("input__x", examples, features), trace.number("cfg__step_size")
+    label = trace.integers("label", examples, below=classes)
+    onehot = one_hot(label, classes).double()
     best = best_output_rule(activity, label, classes, rate)
     rule, loss = best.rule.flatten(), best.loss
-    if not (activity == activity.round()).all():
-        rule, loss = _truncated(activity, label, one_hot(label, classes).double(), rate)
+    changes = rate * learned_by_entry(activity, onehot)  # (V, 4, K)
+    design = outputs_of(activity, changes.flatten(-2)).view(examples, 4, classes).mT  # (n, K, 4)
+    matrix = _truncated(design, label)
+    inverse = torch.linalg.pinv(matrix, rtol=RANK, hermitian=True)
+    theirs = trace.tensor("result__rule_00_01_10_11_nan_if_singular", 4)
+    singular = torch.linalg.matrix_rank(matrix, rtol=RANK, hermitian=True) < 4
+    exact = (design == design.round()).all()
+    if not exact:
+        rule = inverse @ design[torch.arange(examples), label].sum(0)
+    if singular and theirs.isnan().all():
+        rule, loss = theirs, torch.full_like(loss, torch.nan)
+    elif singular:  # many rules are equally good: the one next to theirs
+        rule = rule + (theirs - rule) - inverse @ (matrix @ (theirs - rule))
+    if not exact:
+        loss = (design @ rule - onehot).square().mean()
     return {
         "result__rule_00_01_10_11_nan_if_singular": rule,
         "result__printed_loss_nan_if_singular": loss,
@@ -190,17 +281,10 @@ def _closed_form(trace: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def _truncated(activity: Tensor, label: Tensor, onehot: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-    """As the program does it: the 4×4 matrix is summed in integers, each sum cut towards zero."""
-    changes = rate * learned_by_entry(activity, onehot)  # (V, 4, K)
-    design = outputs_of(activity, changes.flatten(-2)).view(len(label), 4, -1).mT  # (n, K, 4)
+def _truncated(design: Tensor, label: Tensor) -> Tensor:
+    """The program's 4×4 matrix: each sum is cut towards zero."""
     matrix = torch.zeros(4, 4, dtype=torch.double)
     for example in label.argsort(stable=True):  # classes outermost
         for row in design[example]:
             matrix = (matrix + torch.outer(row, row)).trunc()
-    rule = torch.linalg.solve(matrix, design[torch.arange(len(label)), label].sum(0))
-    return rule, (design @ rule - onehot).square().mean()
-
-
-def _tensor(trace: Mapping[str, Any], name: str) -> Tensor:
-    return torch.as_tensor(trace[name])
+    return matrix

@@ -1,23 +1,26 @@
 """Replays `najarro_*`: feedforward networks with random weights and a set of ABCD coefficients per connection."""
 
 import dataclasses
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import agents
 from agents.random_network import RandomNetwork
-from tests.golden.forms import worse
+from tests.golden.forms import Replayed, worse
+from tests.golden.reading import Trace, refuse_unless
 
-Trace = Mapping[str, Any]
-Replayed = tuple[dict[str, Tensor], dict[str, Tensor]]
-
-VARIANTS = {"ABCD_lr_D_out": "ABC+lr+D", "ABCD_lr_D_in_and_out": "ABCD+lr+D"}
+VARIANTS = {
+    **{name: name.replace("_", "+") for name in ("A", "AD", "AD_lr", "ABC", "ABC_lr", "ABCD", "ABCD_lr")},
+    "ABCD_lr_D_out": "ABC+lr+D",
+    "ABCD_lr_D_in_and_out": "ABCD+lr+D",
+}
 COEFFICIENTS = {"lr": "η", "D_inside": "D", "D_outside": "D'"}
 """From the trace's names to ours, where they differ."""
+BORN = ("uni", "normal", "default", "xa_uni", "xa_uni_big", "uni_big", "sparse", "ka_uni", "ones", "zeros", "coevolve")
+"""What the program draws the weights at birth from, unless they are searched; in either case they are stored."""
+COEFFICIENT_ARRAY = "param__hebbian_coefficients_flat"
 
 
 def replay(trace: Trace) -> Replayed:
@@ -30,17 +33,17 @@ def _replay(trace: Trace, in_place: bool) -> Replayed:
     agent = _agent(trace)
     raw = _agent(trace)  # shows the weights before they are normalised
     raw.options = dataclasses.replace(raw.options, normalise=False)
-    birth = {layer: _matrix(trace, f"init__W{layer}_out_by_in") for layer in agent.shapes}
-    state = agent.initial_state((1,), birth, len(trace["input__observation"]) if in_place else None)
+    observations = trace.tensor("input__observation", None, agent.observation_size)
+    state = agent.initial_state((1,), _birth(trace, agent), len(observations) if in_place else None)
     steps: list[dict[str, Tensor]] = []
-    for observation in _tensor(trace, "input__observation"):
+    for observation in observations:
         seen: dict[str, Tensor] = {}
         _, before = raw(observation[None], agent.close_state(state))
         output, state = agent.live(observation[None], state, seen)
         last = len(agent.shapes)
         step = {"o0_used_in_update": observation[None], "network_output_before_squash": seen["raw_output"]}
         step |= {f"o{layer}_used_in_update": seen[f"activity.{layer}"] for layer in range(1, last + 1)}
-        step["action"] = output.argmax(-1) if trace["cfg__discrete_action"] else output
+        step["action"] = _action(trace, output)
         for layer in agent.shapes:
             step[f"W{layer}_after_update_before_normalisation"] = before["weights"][layer].transpose(1, 2)
             step[f"W{layer}_at_next_forward"] = state["weights"][layer].transpose(1, 2).clone()
@@ -50,37 +53,64 @@ def _replay(trace: Trace, in_place: bool) -> Replayed:
 
 def _agent(trace: Trace) -> RandomNetwork:
     """The network of the trace, every option and coefficient read from it."""
-    sizes = [int(size) for size in trace["cfg__layer_sizes"]]
-    name = str(trace["cfg__rule"])
-    robot = str(trace["cfg__environment_style"]).startswith("bullet")
+    sizes = trace.sizes("cfg__layer_sizes", 3)
+    robot = _is_robot(trace)
     agent = agents.make(
         sizes[0],
         sizes[-1],
-        rule=f"abcd,variant={VARIANTS.get(name, name.replace('_', '+'))}",
+        rule=f"abcd,variant={trace.choice('cfg__rule', VARIANTS)}",
         network="random-network",
         hidden=sizes[1:-1],
-        start={"uni": "uniform", "normal": "normal"}[str(trace["cfg__init"])],
         normalise=not robot,
         output="tanh" if robot else "linear",
     )
     assert isinstance(agent, RandomNetwork)
     agent.double()
-    columns = [str(column) for column in trace["cfg__coefficient_columns"]]
-    flat = _tensor(trace, "param__hebbian_coefficients_flat").reshape(-1, len(columns))
-    layers = flat.split([n * m for n, m in pairwise(sizes)])
-    for ours, theirs in zip(agent.rule.coefficients, layers, strict=True):
-        given = dict(zip(columns, theirs.T.reshape(-1, *ours.shape[1:]), strict=True))  # rows are input-major
-        given = {COEFFICIENTS.get(column, column): value for column, value in given.items()}
-        if "D" not in agent.rule.names and "D" in given:  # the only D, outside of the learning rate
-            given["D'"] = given.pop("D")
+    names = [COEFFICIENTS.get(column, column) for column in trace.words("cfg__coefficient_columns")]
+    if "D" not in agent.rule.names:  # the only D, outside of the learning rate
+        names = ["D'" if name == "D" else name for name in names]
+    refuse_unless(
+        sorted(names) == sorted(agent.rule.names),
+        f"cfg__coefficient_columns must be those of cfg__rule {trace['cfg__rule']}, not {', '.join(names)}",
+    )
+    count = sum(n * m for n, m in pairwise(sizes))
+    one_column = len(names) == 1 and trace[COEFFICIENT_ARRAY].ndim == 1
+    flat = trace.tensor(COEFFICIENT_ARRAY, count, *([] if one_column else [len(names)])).view(count, -1)
+    for ours, theirs in zip(agent.rule.coefficients, flat.split([n * m for n, m in pairwise(sizes)]), strict=True):
+        given = dict(zip(names, theirs.T.reshape(-1, *ours.shape[1:]), strict=True))  # rows are input-major
         ours.data.copy_(torch.stack([given[name] for name in agent.rule.names]))
     return agent
 
 
-def _matrix(trace: Trace, name: str) -> Tensor:
-    """A matrix of the trace, output × input, as ours of one episode (1, n, m)."""
-    return _tensor(trace, name).T.unsqueeze(0)
+def _is_robot(trace: Trace) -> bool:
+    """Whether the output is squashed, and the weights are not normalised."""
+    style = str(trace["cfg__environment_style"])
+    refuse_unless(
+        style.split()[:1] in (["bullet"], ["other"]),
+        f"cfg__environment_style must begin with bullet or other, not {style!r}",
+    )
+    return style.startswith("bullet")
 
 
-def _tensor(trace: Trace, name: str) -> Tensor:
-    return torch.as_tensor(trace[name])
+def _action(trace: Trace, output: Tensor) -> Tensor:
+    """The output as it is, the index of its largest number, or within the bounds of the actions if there are some."""
+    if trace.flag("cfg__discrete_action"):
+        return output.argmax(-1)
+    if _is_robot(trace) or "cfg__action_low" not in trace:
+        return output
+    low, high = (trace.tensor(f"cfg__action_{bound}", output.shape[-1]) for bound in ("low", "high"))
+    return output.clamp(low, high)
+
+
+def _birth(trace: Trace, agent: RandomNetwork) -> dict[str, Tensor]:
+    """The weights at birth (1, n, m): a matrix per layer, output × input, or all in one vector, layer by layer."""
+    trace.choice("cfg__init", dict.fromkeys(BORN))
+    shapes = [(m, n) for n, m in agent.shapes.values()]
+    flat = [name for name in trace if name.startswith(("param__", "init__")) and name != COEFFICIENT_ARRAY]
+    if len(flat) == 1:
+        sizes = [m * n for m, n in shapes]
+        parts = trace.tensor(flat[0], sum(sizes)).split(sizes)
+        matrices = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    else:
+        matrices = [trace.tensor(f"init__W{layer}_out_by_in", *shape) for layer, shape in enumerate(shapes, 1)]
+    return {layer: matrix.T.unsqueeze(0) for layer, matrix in zip(agent.shapes, matrices, strict=True)}

@@ -1,62 +1,55 @@
 """Replays `shervani_*`: feedback networks with up to three terms of the pool, fixed or symmetric feedback."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 import agents
 from agents.feedback_network import FeedbackNetwork
-from tests.golden.forms import worse
+from tests.golden.forms import Replayed, worse
+from tests.golden.reading import Trace, refuse_unless
 
 TERMS = {"pseudo_gradient": 1, "eHebb": 3, "Oja": 10}
 """The trace's names of terms, in the order of its coefficients, and their numbers in the pool."""
 FEEDBACK = {"fix": "random", "sym": "symmetric"}
 REPAIRED = "repaired_code_grad_meta_param_feedback_constant_per_step"
+OTHER_REPAIR = "repaired_code_grad_meta_param_feedback_live_transpose"
+ADAM_EPSILON = 1e-8
 
 
-def replay(trace: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def replay(trace: Trace) -> Replayed:
     """Both forms of the weights, dense steps and the rollout's, must agree with the trace; the worse counts."""
     return worse(_replay(trace, rollout_form=False), _replay(trace, rollout_form=True), trace)
 
 
-def _replay(trace: Mapping[str, Any], rollout_form: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _replay(trace: Trace, rollout_form: bool) -> Replayed:
     agent = _agent(trace)
-    labels = one_hot(_tensor(trace, "label__train"), agent.output_size).double()
-    shown = torch.cat([_tensor(trace, "input__x_train"), labels], -1)
-    queries = torch.cat(
-        [_tensor(trace, "query__x"), torch.zeros_like(labels[:1]).expand(len(trace["query__x"]), -1)], -1
-    )
-    observations = torch.cat([shown, queries]).unsqueeze(1)  # (S, 1, D), one episode
-    birth = {f"weight.{layer}": _matrix(trace, f"init__W{layer}_out_by_in") for layer in agent.shapes}
-    birth |= {f"feedback.{layer}": _matrix(trace, f"init__B{layer}_feedback") for layer in agent.shapes}
-    if agent.options.feedback == "symmetric":
-        birth = {name: value for name, value in birth.items() if name.startswith("weight")}
-    state = agent.initial_state((1,), birth)
-    percepts = agent.perceive(observations, state)
+    features, classes, last = agent.features, agent.output_size, len(agent.shapes)
+    shown, queries = (trace.tensor(name, None, features) for name in ("input__x_train", "query__x"))
+    labels = one_hot(trace.integers("label__train", len(shown), below=classes), classes).double()
+    observations = torch.cat([torch.cat([shown, labels], -1), torch.nn.functional.pad(queries, (0, classes))])
+    state = agent.initial_state((1,), _birth(trace, agent))
+    percepts = agent.perceive(observations.unsqueeze(1), state)  # one episode
     steps: list[dict[str, Tensor]] = []
     for step in range(len(shown)):
         seen: dict[str, Tensor] = {}
-        seen["logits"], after = agent.live(percepts[step], state, seen)
+        logits, after = agent.live(percepts[step], state, seen)
         if rollout_form:
             learned = agent.learn(percepts[step : step + 1], state, scored=True)
             assert learned is not None
-            seen["logits"], after = learned[0][0], learned[1]
+            logits, after = learned[0][0], learned[1]
         state = after
         feedback = state["feedback"] or state["weights"]
-        seen |= {f"W{layer}_after": matrix.transpose(1, 2) for layer, matrix in state["weights"].items()}
-        seen |= {f"B{layer}_after": matrix.transpose(1, 2) for layer, matrix in feedback.items()}
-        steps.append(seen)
+        record = {"logits": logits, f"activation_y{last}_softmax": seen[f"activity.{last}"]}
+        record |= {f"activation_y{layer}": seen[f"activity.{layer}"] for layer in range(1, last)}
+        record |= {f"error_e{layer}": seen[f"error.{layer}"] for layer in range(last + 1)}
+        record |= {f"W{layer}_after": matrix.transpose(1, 2) for layer, matrix in state["weights"].items()}
+        record |= {f"B{layer}_after": matrix.transpose(1, 2) for layer, matrix in feedback.items()}
+        steps.append(record)
     logits = agent.answer(percepts[len(shown) :], state)[:, 0]
-    last = len(agent.shapes)
     values = {f"step__{name}": torch.stack([step[name][0] for step in steps]) for name in steps[0]}
-    values |= {f"step__activation_y{layer}": values[f"step__activity.{layer}"] for layer in range(1, last)}
-    values[f"step__activation_y{last}_softmax"] = values[f"step__activity.{last}"]
-    values |= {f"step__error_e{layer}": values[f"step__error.{layer}"] for layer in range(last + 1)}
     values["query__logits"] = logits
-    values["query__cross_entropy"] = cross_entropy(logits, _tensor(trace, "query__label"))
+    values["query__cross_entropy"] = cross_entropy(logits, trace.integers("query__label", len(logits), below=classes))
     coefficients = _coefficients(trace)
     unused = [value for name, value in coefficients.items() if _term(name) not in agent.rule.terms]
     penalty = agent.rule.penalty() + agent.rule.l1 * torch.stack([*unused, torch.zeros(())]).abs().sum()
@@ -65,18 +58,18 @@ def _replay(trace: Mapping[str, Any], rollout_form: bool) -> tuple[dict[str, Ten
     return {name: value.detach() for name, value in values.items()}, _gradients(agent, coefficients, trace)
 
 
-def _agent(trace: Mapping[str, Any]) -> FeedbackNetwork:
+def _agent(trace: Trace) -> FeedbackNetwork:
     """The network of the trace, every option read from it."""
-    features, *hidden, output_size = (int(size) for size in trace["cfg__layer_sizes"])
-    terms = sorted(TERMS[str(name)] for name in trace["cfg__terms"])
+    features, *hidden, output_size = trace.sizes("cfg__layer_sizes", 3)
+    terms = sorted({1, *(TERMS[name] for name in trace.words("cfg__terms", TERMS))})  # the first is always there
     agent = agents.make(
         features + output_size,
         output_size,
-        rule=f"pool,terms={'+'.join(map(str, terms))},l1={float(trace['cfg__l1_lambda'])}",
+        rule=f"pool,terms={'+'.join(map(str, terms))},l1={trace.number('cfg__l1_lambda')}",
         network="feedback",
         hidden=hidden,
-        feedback=FEEDBACK[str(trace["cfg__feedback"])],
-        beta=float(trace["cfg__softplus_beta"]),
+        feedback=trace.choice("cfg__feedback", FEEDBACK),
+        beta=trace.number("cfg__softplus_beta"),
     )
     assert isinstance(agent, FeedbackNetwork)
     agent.double()
@@ -86,30 +79,51 @@ def _agent(trace: Mapping[str, Any]) -> FeedbackNetwork:
     return agent
 
 
-def _gradients(agent: FeedbackNetwork, coefficients: dict[str, Tensor], trace: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Ours by the trace's names; with symmetric feedback, the vector that a repaired program gives."""
+def _birth(trace: Trace, agent: FeedbackNetwork) -> dict[str, Tensor]:
+    """Weights and feedback, output × input, as ours of one episode (1, n, m)."""
+    birth = {}
+    for layer, (n, m) in agent.shapes.items():
+        weight = trace.tensor(f"init__W{layer}_out_by_in", m, n)
+        feedback = trace.tensor(f"init__B{layer}_feedback", m, n)
+        birth[f"weight.{layer}"] = weight.T.unsqueeze(0)
+        if agent.options.feedback == "random":
+            birth[f"feedback.{layer}"] = feedback.T.unsqueeze(0)
+        else:
+            refuse_unless(
+                (feedback == weight).all(), f"init__B{layer}_feedback must be the weights, by cfg__feedback sym"
+            )
+    return birth
+
+
+def _gradients(agent: FeedbackNetwork, coefficients: dict[str, Tensor], trace: Trace) -> dict[str, Tensor]:
+    """Ours by the trace's names, and where they lead Adam; with symmetric feedback the vector of a repaired program."""
     found = {}
     for name, value in coefficients.items():
         used = _term(name) in agent.rule.terms
-        gradient = agent.rule.theta.grad[agent.rule.terms.index(_term(name))] if used else value.grad
-        found[f"grad__{name}"] = gradient
-    return {REPAIRED: torch.stack(list(found.values()))} if REPAIRED in trace else found
+        found[name] = agent.rule.theta.grad[agent.rule.terms.index(_term(name))] if used else value.grad
+    gradients = {f"grad__{name}": gradient for name, gradient in found.items()}
+    if agent.options.feedback == "symmetric":  # the program's own gradients are known to be wrong
+        trace.tensor(OTHER_REPAIR, len(found))
+        repaired = {REPAIRED: torch.stack(list(found.values()))}
+        return repaired | _after_adam(trace, {name: trace.tensor(name) for name in gradients if name in trace})
+    return gradients | _after_adam(trace, gradients)
 
 
-def _coefficients(trace: Mapping[str, Any]) -> dict[str, Tensor]:
+def _after_adam(trace: Trace, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The coefficients after one step."""
+    rate, moved = trace.number("cfg__meta_adam_lr"), {}
+    for name, gradient in gradients.items():
+        coefficient = name.removeprefix("grad__")
+        change = rate * gradient / (gradient.abs() + ADAM_EPSILON)
+        moved[coefficient.replace("meta_param__", "after_adam__")] = trace.tensor(coefficient) - change
+    return moved
+
+
+def _coefficients(trace: Trace) -> dict[str, Tensor]:
     """All five of them, in order; two are in no rule, but penalised."""
-    names = sorted(name for name in trace if name.startswith("meta_param__"))
-    return {name: _tensor(trace, name).clone().requires_grad_() for name in names}
+    names = [f"meta_param__theta{number}_{term}" for number, term in enumerate([*TERMS, "unused", "unused"])]
+    return {name: trace.tensor(name).clone().requires_grad_() for name in names}
 
 
 def _term(name: str) -> int | None:
     return TERMS.get(name.partition("__")[2].partition("_")[2])
-
-
-def _matrix(trace: Mapping[str, Any], name: str) -> Tensor:
-    """A matrix of the trace, output × input, as ours of one episode (1, n, m)."""
-    return _tensor(trace, name).T.unsqueeze(0)
-
-
-def _tensor(trace: Mapping[str, Any], name: str) -> Tensor:
-    return torch.as_tensor(trace[name])
