@@ -42,11 +42,11 @@ def fused(agent: FastWeightNetwork, batch: int, steps: int, traces: bool) -> Fus
 @pytest.mark.parametrize(("rule", "options"), CASES, ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_values_and_gradients_are_those_of_dense_matrices(rule: str, options: dict[str, Any], batch: int) -> None:
-    for gain in (0.5, 30.0):  # 30 saturates the units, and some fast weights
+    for gain in (0.5, 30.0) if batch > 1 else (30.0,):  # 30 saturates the units, and some fast weights
         task = Held(gain)
         agent = make(task, rule, options, 0.7)
         shown = task.sample(batch, generator()).inputs
-        for of in ("half", "outputs", "trace"):
+        for of in ("half", "outputs", "trace") if batch > 1 else ("trace",):
             assert_same(agent, shown, fused, of=of, at=1e-10)  # taking changes off again loses two digits
 
 
