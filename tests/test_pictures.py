@@ -265,3 +265,88 @@ def test_grey_is_the_luminance_on_white():
     assert np.abs(seen.numpy() - expected).max() <= 1.5
     plain = by_pillow(Image.fromarray(GREYS), "PNG")
     assert torch.equal(read_picture(plain, "it", grey=True), torch.from_numpy(GREYS.copy()))
+
+
+def profile(space, gamma, primaries=("r", "g", "b")):
+    """A colour profile with the gamma, of greys or of the colours of sRGB, in whose places others may stand."""
+
+    def number(value):
+        return struct.pack(">i", round(value * 65536))
+
+    def xyz(*values):
+        return b"XYZ \0\0\0\0" + b"".join(map(number, values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    of = {"r": (0.4361, 0.2225, 0.0139), "g": (0.3851, 0.7169, 0.0971), "b": (0.1431, 0.0606, 0.7141)}
+    name = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"mine\0" + bytes(78) + b"\0"
+    tags = {b"desc": name, b"cprt": b"text\0\0\0\0none\0\0\0\0", b"wtpt": xyz(0.9642, 1, 0.8249)}
+    if space == b"GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        for place, primary in zip("rgb", primaries, strict=True):
+            tags |= {f"{place}XYZ".encode(): xyz(*of[primary]), f"{place}TRC".encode(): curve}
+    table, content, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for tag, value in tags.items():
+        table += tag + struct.pack(">II", start + len(content), len(value))
+        content += value + bytes(-len(value) % 4)
+    head = struct.pack(">I4sI4s4s4s", start + len(content), b"lcms", 0x02100000, b"mntr", space, b"XYZ ")
+    head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28)
+    head += b"".join(map(number, (0.9642, 1, 0.8249)))
+    return head + bytes(128 - len(head)) + table + content
+
+
+def screen(light):
+    """The values of sRGB (0 to 255) for light from 0 to 1."""
+    light = np.asarray(light)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+RAMP = np.arange(0, 256, 5, dtype=np.uint8)[None]
+SWAPPED = profile(b"RGB ", 2.2, ("g", "b", "r"))  # red is where green is
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF"])
+def test_grey_profiles_are_applied(form):
+    options = {"quality": 100} if form == "JPEG" else {}
+    content = by_pillow(Image.fromarray(RAMP), form, icc_profile=profile(b"GRAY", 1.5), **options)
+    check(content, screen((RAMP / 255.0) ** 1.5), tolerance=2)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colour_profiles_are_applied(form, mode):
+    picture = Image.new("RGB", (4, 4), (255, 0, 0)).convert(mode)
+    options = {"lossless": True} if form == "WEBP" else {}
+    content = by_pillow(picture, form, icc_profile=SWAPPED, **options)
+    check(content, np.broadcast_to([0, 255, 0], (4, 4, 3)), tolerance=3)
+
+
+def test_profiles_leave_opacity_alone():
+    values = np.zeros((1, 3, 4), np.uint8)
+    values[0, :, 0], values[0, :, 3] = 255, (0, 128, 255)
+    shown = on_white([[[0, 255, 0]] * 3], values[..., 3] / 255)
+    check(by_pillow(Image.fromarray(values), "PNG", icc_profile=SWAPPED), shown, tolerance=3)
+
+
+def test_16_bit_greys_have_profiles_too():
+    wide = RAMP.astype(np.uint16) * 257
+    content = by_pillow(Image.fromarray(wide), "TIFF", icc_profile=profile(b"GRAY", 1.5))
+    check(content, screen((RAMP / 255.0) ** 1.5), tolerance=2)
+
+
+@pytest.mark.parametrize("data", [b"no profile", SWAPPED[:200], profile(b"GRAY", 1.0)], ids=["none", "cut", "of greys"])
+def test_profiles_that_do_not_fit_are_left_out(data):
+    check(
+        by_pillow(Image.new("RGB", (4, 4), (200, 10, 30)), "PNG", icc_profile=data), np.full((4, 4, 3), (200, 10, 30))
+    )
+
+
+@pytest.mark.parametrize(("colour", "bits"), [(GREY, 8), (GREY, 16), (RGB, 8)])
+def test_the_gamma_of_a_png_is_applied_unless_it_says_srgb(colour, bits):
+    values = RAMP.astype(np.int64) * (257 if bits == 16 else 1)
+    values = values if colour == GREY else np.repeat(values[..., None], 3, -1)
+    linear, srgb = chunk(b"gAMA", struct.pack(">I", 100000)), chunk(b"sRGB", b"\0")
+    plain = values / (257 if bits == 16 else 1)
+    check(png(values, colour, bits, linear), 255 * (plain / 255) ** (1 / 2.2))
+    check(png(values, colour, bits, srgb + linear), plain)
+    check(png(values, colour, bits, chunk(b"gAMA", struct.pack(">I", 45455))), plain)

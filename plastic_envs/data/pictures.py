@@ -18,6 +18,9 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """All that is opened, whatever a file is called: Pillow hands others to programs such as Ghostscript."""
 MOST_PIXELS, MOST_BYTES = 50_000_000, 2**29
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B"}
+SPACES = {"GRAY": ("1", "L", "LA"), "RGB": ("RGB", "RGBA", "P", "PA"), "CMYK": ("CMYK",)}
+"""Pillow's modes by the colours that a profile is for."""
+SCREEN = 2.2  # the power that turns values into light
 BITS, PHOTOMETRIC, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = 258, 262, 322, 323, 339  # tags of TIFF
 YCBCR, UNSIGNED = 6, (1,)  # values of PHOTOMETRIC (0 is white at zero) and SAMPLE_FORMAT
 
@@ -38,8 +41,8 @@ def pillow() -> Any:
 def read_picture(source: Path | bytes, name: object, grey: bool = False) -> Tensor:
     """One picture as a viewer shows it on white: bytes (C, H, W), C = 3, or (H, W) if grey.
 
-    It is turned as its file says, what is transparent shows white, and 16-bit values are reduced to 8. Colour profiles
-    are not applied.
+    It is turned as its file says, what is transparent shows white, and 16-bit values are reduced to 8. The colour
+    profile or the gamma in its file is applied; a profile that is damaged or of other colours is left out.
 
     Args:
         source: The file, or its content.
@@ -118,13 +121,49 @@ def _on_white(image: Any, picture: Any) -> Any:
     ImageOps.exif_transpose(picture, in_place=True)
     whole = (0, 0, *picture.size)
     box = filled or whole
+    info = picture.info
     if picture.mode.startswith("I"):
-        return image.fromarray(_in_8_bits(picture))
+        return _in_srgb(image.fromarray(_in_8_bits(picture)), info)
+    picture = _in_srgb(picture, info)
     if not picture.has_transparency_data and box == whole:
         return picture
     page = image.new("RGBA", picture.size, "white")
     page.alpha_composite(picture.convert("RGBA").crop(box), box[:2])
     return page
+
+
+def _in_srgb(picture: Any, info: dict[Any, Any]) -> Any:
+    """A picture in the colours of screens, by the profile or the gamma that its file says; itself without either."""
+    from PIL import ImageCms
+
+    data, gamma = info.get("icc_profile"), info.get("gamma")
+    shown: Any
+    if data:
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+            space = profile.profile.xcolor_space.strip()
+            if "sRGB" in ImageCms.getProfileDescription(profile) or picture.mode not in SPACES.get(space, ()):
+                return picture
+            screen = ImageCms.createProfile("sRGB")
+            shown = ImageCms.profileToProfile(_colours(picture), profile, screen, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            return picture
+    elif gamma and "srgb" not in info and abs(gamma * SCREEN - 1) > 0.02:
+        colours = _colours(picture)
+        table = [round(255 * (value / 255) ** (1 / (gamma * SCREEN))) for value in range(256)]
+        shown = colours.point(table * len(colours.getbands()))
+    else:
+        return picture
+    if picture.has_transparency_data:
+        shown = shown.convert("RGB")
+        shown.putalpha(picture.convert("RGBA").getchannel("A"))
+    return shown
+
+
+def _colours(picture: Any) -> Any:
+    """A picture without its alpha and its palette."""
+    grey = picture.mode in SPACES["GRAY"]
+    return picture.convert("L" if grey else "CMYK" if picture.mode == "CMYK" else "RGB")
 
 
 def _in_8_bits(picture: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
