@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 import agents
 import evolution
 import plastic_envs
+from tests import in_process
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -45,7 +46,8 @@ def test_quickstart_saves_an_agent_that_is_ahead_of_all_that_has_no_memory(tmp_p
 
 def test_runs_and_comparisons_from_python(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    example("comparison").main(budget=600)
+    with in_process.no_workers():
+        example("comparison").main(budget=600)
     told = capsys.readouterr().out
     assert told.startswith("finished ")
     assert "hebbian by backprop" in told
@@ -54,7 +56,8 @@ def test_runs_and_comparisons_from_python(tmp_path, monkeypatch, capsys):
 
 
 def test_a_claim_of_ones_own_says_whether_it_holds(tmp_path):
-    finding = evolution.claim("examples.custom_claim:copying", jobs=2, out=tmp_path)
+    with in_process.no_workers():
+        finding = evolution.claim("examples.custom_claim:copying", jobs=2, out=tmp_path)
     assert finding.holds is False  # the budget of a minute is too small for a difference
     assert sorted(path.name for path in (tmp_path / "parts").iterdir())[:2] == ["hebbian-seed-0", "hebbian-seed-1"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from evolution import cli
+from tests import in_process
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,7 +39,8 @@ def test_its_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
                 words[words.index(option) + 1] = value
             elif option in added:
                 words += [option, value]
-        assert cli.main(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
+        with in_process.no_workers():
+            assert cli.main(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
     assert Path("runs/both/report.html").exists()
 
 
