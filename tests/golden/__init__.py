@@ -1,7 +1,7 @@
 """Traces of the papers' own programs, replayed: parameters, inputs and initial state in, every array compared.
 
 The arrays were recorded in float64 with tiny networks and fixed seeds; nothing random has to be reproduced. Those in
-the folder `equations` were not recorded but computed by `equations.py`, for options that no recorded trace has.
+`equations` were not recorded but computed, for options that no recorded trace has.
 """
 
 from collections.abc import Callable

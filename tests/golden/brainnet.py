@@ -16,9 +16,6 @@ from plastic_envs.errors import UsageError
 from tests.golden.forms import Replayed, worse
 from tests.golden.reading import Trace, refuse_unless
 
-DOUBLE_SOFTMAX = "cross_entropy_applied_to_softmax_output"
-LOSSES = {DOUBLE_SOFTMAX: True, "mean_squared_error_of_softmax_output": False}
-"""Whether the loss takes the softmax a second time."""
 STARTS = {"reset": True, "random": False}
 
 
@@ -164,7 +161,9 @@ def _online(trace: Trace, rollout_form: bool) -> Replayed:
     )
     inputs = trace.tensor("input__x", None, features)
     label = trace.integers("label", len(inputs), below=classes)
-    doubled = trace.choice("cfg__loss", LOSSES)
+    named = str(trace["cfg__loss"])
+    doubled, squared = named.startswith("cross_entropy"), "squared" in named or "mse" in named
+    refuse_unless(doubled or squared, f"cfg__loss must name cross_entropy or a mean squared error, not {named!r}")
     epochs = trace.integer("cfg__epochs")
     input_weight = trace.tensor("weight__input", units, features).requires_grad_()
     edges = trace.mask("mask__graph", units, units)
