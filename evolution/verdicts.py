@@ -74,6 +74,8 @@ def headline(summary: Summary) -> str:
         return f"{text} is best: nothing to compare it with came to its end."
     gap = advantage(summary, best, rival)
     versus = _rival(summary, rival, control)
+    if not math.isfinite(gap.mean):
+        return f"{text} is not to be compared with {versus}: a score is not finite."
     if is_level(gap, summary.metric) and not gap.excludes(0):
         return f"{text} is level with {versus}."
     if gap.half_width is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evolution import Grid, RunSettings, plots, report, reporting
 from evolution.experiment import read_experiment
@@ -222,6 +223,30 @@ def test_words_when_intervals_separate():
     assert "Against none: hebbian ahead by 0.180 ± 0.023, separated." in text
     assert "the first ahead by 0.100 ± 0.023, separated" in text
     assert "beats shrunken mean (0.286) by more than its interval, the strongest of them" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308])
+def test_scores_that_are_not_finite_or_add_up_to_none_claim_nothing(value):
+    made = summary({("hebbian", "backprop"): [value, value], ("none", "backprop"): [0.1, 0.2]}, metric="reward")
+    assert "is not to be compared with" in headline(made)
+    assert "hebbian not to be compared: a score is not finite" in verdicts(made)[0]
+
+
+def test_verdicts_are_those_of_scipy():
+    """Of many made-up comparisons: who is ahead, and whether Welch's interval excludes 0."""
+    draws, found = np.random.default_rng(0), set()
+    for _ in range(200):
+        metric = draws.choice(["squared error", "reward"])
+        sizes, places = draws.integers(2, 6, 2), draws.choice([0.2, 0.3, 0.8], 2)
+        left, right = (place + 0.05 * draws.standard_normal(n) for place, n in zip(places, sizes, strict=True))
+        made = summary({("hebbian", "backprop"): [*left], ("none", "backprop"): [*right]}, metric=metric)
+        told = verdicts(made)[0].partition("Against none: hebbian ")[2]
+        ahead = (left.mean() > right.mean()) == (metric == "reward")
+        apart = stats.ttest_ind(left, right, equal_var=False).pvalue < 0.05
+        assert told.startswith(("ahead by" if ahead else "behind by", "level (0"))  # which shows no digit but 0
+        assert (", separated" in told) == apart
+        found.add((ahead, apart))
+    assert len(found) == 4
 
 
 def test_words_when_they_do_not():
