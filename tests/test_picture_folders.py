@@ -15,7 +15,7 @@ from tests.test_picture_data import folder_of, png
 
 SYSTEM = [
     ".ipynb_checkpoints", ".git", ".DS_Store", "._a", "__MACOSX", "__pycache__", "@eaDir", "@__thumb", "#recycle",
-    "$RECYCLE.BIN", "System Volume Information", "lost+found", ".Trash-1000", ".thumbnails",
+    "$RECYCLE.BIN", "System Volume Information", "lost+found", ".Trash-1000", ".thumbnails", "CVS",
 ]  # fmt: skip
 
 
