@@ -12,9 +12,9 @@ FOLDER_VARIABLE = "PLASTIC_ENVS_DATA"
 INSIDE = ("raw", "gzip", "python")
 """Where in the folder of a data set those who unpack its archives put its files."""
 SYSTEM = {
-    "__macosx", "__pycache__", "cvs", "@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+    "__macosx", "__pycache__", "@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
     "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini",
-    "icon\r",
+    "icon\r", "cvs",
 }  # fmt: skip
 """What systems put beside a user's files, in lower case; what begins with a dot is theirs too."""
 
