@@ -36,6 +36,10 @@ class Signals:
                 self._droppable = False
         except _Dropped:
             return None
+        except Exception:
+            if self.came:  # in a function that compiled code called, which lost what was raised and went wrong after it
+                return None
+            raise
 
     def note(self) -> None:
         """Take note of a signal."""

@@ -1,5 +1,6 @@
 """A run that was killed, or interrupted, or ran into a full disk goes on to the numbers of one that never stopped."""
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import time
 import pytest
 
 from evolution import Searcher, load_run, train
+from evolution.signals import signals_noted
 from plastic_envs.errors import UsageError
 from tests.runs import SEARCHERS, numbers, settings
 
@@ -104,6 +106,18 @@ def test_a_signal_in_a_long_step_does_not_wait_for_its_end(name, tmp_path, monke
     assert (result.status, result.episodes) == ("interrupted", 9 * 16)
     assert train(settings(name), tmp_path / "stopped", resume=True).status == "finished"
     assert numbers(tmp_path / "stopped") == numbers(tmp_path / "whole")
+
+
+def test_what_goes_wrong_because_of_a_signal_is_given_up():
+    def work():
+        with contextlib.suppress(BaseException):  # as where compiled code calls Python
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("no compiled object yet")
+
+    with signals_noted() as signals:
+        assert signals.unless_one_comes(work) is None
+    with signals_noted() as signals, pytest.raises(ZeroDivisionError):
+        signals.unless_one_comes(lambda: 1 / 0)
 
 
 def test_a_second_signal_ends_the_process_as_ever(tmp_path):
