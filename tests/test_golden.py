@@ -231,13 +231,18 @@ def test_folders_and_files_are_taken_together(tmp_path: Path, capsys: pytest.Cap
     np.savez(tmp_path / "nobody_1.npz", loss=0.0)
     for name, words in {
         "empty": "no .npz file",
-        "missing_1.npz": "no replay for",
-        "duan_1.npz": "",
+        "duan_1.npz": "there is no such file",
         "nobody_1.npz": "no replay for",
     }.items():
         assert words in said(capsys, tmp_path / name)
     assert main([str(tmp_path), str(good)]) == 1  # one failure does not end the rest
     assert capsys.readouterr().out.count("ok\n") == 2
+
+
+def test_without_a_cap_codes_of_the_first_example_are_enough(tmp_path: Path) -> None:
+    arrays = read("brainnet_forward_no_cap")
+    np.savez(tmp_path / "brainnet_1.npz", **(arrays | {"firing_code": arrays["firing_code"][:1]}))
+    assert not check(tmp_path / "brainnet_1.npz").misses
 
 
 @pytest.mark.parametrize("bad", [np.nan, 1.0])

@@ -48,6 +48,8 @@ def traces(path: Path) -> list[Path]:
     Raises:
         UsageError: there is nothing of this name, or no trace in the folder.
     """
+    if not path.exists():
+        raise UsageError("there is no such file or folder")
     if not path.is_dir():
         return [path]
     if found := sorted(path.rglob("*.npz")):
@@ -62,7 +64,7 @@ def check(path: Path) -> Verdict:
         UsageError: it cannot be read, an array is missing, unknown or not as it must be, or an option has a value that
             no replay knows.
     """
-    family = path.name.partition("_")[0]
+    family = path.stem.partition("_")[0]
     if family not in FAMILIES:
         raise UsageError(f"no replay for the family {family!r}: {choose(family, FAMILIES)}")
     trace = Trace.load(path)
