@@ -174,11 +174,13 @@ def _draw(curves: Curves, canvas: "Figure") -> None:
                 [interval.error for interval in means],
                 label=name,
                 capsize=2,
+                elinewidth=1,
                 **hows[name],
             )
         axes.set_xscale("log")
         axes.set_xlabel("examples")
         axes.set_title(source)
+        axes.set_ylim(0, 1.03)
         percent(axes.yaxis)
     canvas.axes[0].set_ylabel("accuracy on the test part")
     canvas.axes[0].legend(handlelength=3)

@@ -203,9 +203,10 @@ def _draw(table: dict[str, dict[str, Withstood]], canvas: "Figure") -> None:
         for name, withstood in of_source.items():
             intervals = [mean_interval(share.tolist()) for share in withstood.shares.T]
             means, halves = [interval.mean for interval in intervals], [interval.error for interval in intervals]
-            axes.errorbar(EPSILONS, means, halves, label=name, capsize=2, **hows[name])
+            axes.errorbar(EPSILONS, means, halves, label=name, capsize=2, elinewidth=1, **hows[name])
         axes.set_xlabel("radius ε")
         axes.set_title(source)
+        axes.set_ylim(0, 1.03)
         percent(axes.yaxis)
     canvas.axes[0].set_ylabel("accuracy under attack")
     canvas.axes[0].legend(fontsize=8, handlelength=3)

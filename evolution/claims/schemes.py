@@ -169,5 +169,6 @@ def _draw(table: dict[str, Accuracies], canvas: "Figure") -> None:
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
         axes.grid(visible=False, axis="x")
         axes.set_title(source)
+        axes.set_ylim(0, 1.03)
         percent(axes.yaxis)
     canvas.axes[0].set_ylabel("accuracy on the test part")
