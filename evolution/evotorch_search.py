@@ -81,10 +81,16 @@ class EvoTorchSearcher(Searcher):
         episodes = check_int("episodes", episodes, low=1)
         stdev_init = check_float("stdev_init", stdev_init, low=1e-9)
         check_lives(agent, task, episodes, what=f"episodes={episodes}")
-        if options.get("popsize") is not None:
-            options["popsize"] = check_int("popsize", options["popsize"], low=1)
         make = _find(algorithm)
-        name = getattr(make, "__name__", str(make))
+        name, takes = getattr(make, "__name__", str(make)), inspect.signature(make).parameters
+        check_options(name, make, options)
+        if options.get("popsize") is not None:  # a search distribution cannot move towards the only one of one
+            least = 2 if "center_init" in takes else 1
+            options["popsize"] = individuals = check_int("popsize", options["popsize"], low=least)
+            taken = 12e-9 * individuals * self.n_searched  # in float32, with noise and a gradient
+            words = f"popsize={individuals} genomes of {self.n_searched:,} numbers take {in_gb(taken)}"
+            check_memory(words, taken, "take fewer, or search fewer parameters")
+            check_lives(agent, task, episodes, individuals, f"popsize={individuals}, episodes={episodes}")
         if make in (CMAES, XNES) and not options.get("separable", False):
             check_covariance(name, self.n_searched, options.get("popsize", 1) if make is CMAES else 1)
         self._agent.requires_grad_(False)
@@ -94,14 +100,6 @@ class EvoTorchSearcher(Searcher):
             task, self._agent, self.searched, episodes=episodes, spread=stdev_init, seed=seed
         )
         self.problem.ledger = self.ledger
-        takes = inspect.signature(make).parameters
-        check_options(name, make, options)
-        if options.get("popsize") is not None:  # a search distribution cannot move towards the only one of one
-            individuals = check_int("popsize", options["popsize"], low=2 if "center_init" in takes else 1)
-            taken = 12e-9 * individuals * self.n_searched  # in float32, with noise and a gradient
-            words = f"popsize={individuals} genomes of {self.n_searched:,} numbers take {in_gb(taken)}"
-            check_memory(words, taken, "take fewer, or search fewer parameters")
-            check_lives(agent, task, episodes, individuals, f"popsize={individuals}, episodes={episodes}")
         if "operators" in takes and not options.get("operators"):
             raise UsageError(
                 f"searcher {name!r} needs operators, which have no name: write a function that gives it some, "
