@@ -309,7 +309,7 @@ WRONG = {
     "train CueReward;n_cues=2 --out DIR": "unknown task 'CueReward;n_cues=2': did you mean 'CueReward,n_cues=2'?",
     "train CueReward --rule oja:eta=2 --out DIR": "did you mean 'oja,eta=2'?",
     "train plastic_envs/CueReward-v0 --out DIR": "did you mean 'CueReward'?",
-    "train CueReward --searcher cmaes,popsize=x --out DIR": "popsize must be an integer of at least 1, not 'x'",
+    "train CueReward --searcher cmaes,popsize=x --out DIR": "popsize must be an integer of at least 2, not 'x'",
     "train CueReward --out EMPTY": "'' names nothing: is a variable of the shell unset? (see plastic-envs train",
     "train CueReward --zzz 100 --out DIR": "unknown option --zzz (see plastic-envs train --help)",
     "train CueReward more --out DIR": "'more' is a word too many",
