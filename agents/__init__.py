@@ -1,11 +1,11 @@
 """Agents whose weights change while they live: networks, plasticity rules, and the loop they live in."""
 
 from agents.agent import Agent, State
-from agents.cells import CELLS
 from agents.factory import make, make_for, misfit, transplant
-from agents.front_ends import FRONT_ENDS
 from agents.networks import NETWORKS
-from agents.rollout import Rollout, rollout
+from agents.networks.cells import CELLS
+from agents.networks.front_ends import FRONT_ENDS
+from agents.rollouts.rollout import Rollout, rollout
 from agents.rules import RULES, Bound, LowRank, Outer, Rule, Signals
 from agents.saving import load, save
 from agents.species import Species

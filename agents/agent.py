@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from agents.networks import networks_with
 from agents.normalisation import RunningNormalisation
 from agents.rules.base import Rule, Signal, check_bound
-from plastic_envs.errors import UsageError
-from plastic_envs.precision import in_float32
+from plastic_envs.utils.errors import UsageError
+from plastic_envs.utils.precision import in_float32
 
 State = dict[str, Any]
 """A nested dict of tensors: activity and every fast weight, batch dimensions first."""

@@ -5,16 +5,16 @@ from typing import Any
 
 from torch import nn
 
-from plastic_envs.errors import UsageError, usage_error
-from plastic_envs.registry import construct
+from plastic_envs.utils.errors import UsageError, usage_error
+from plastic_envs.utils.registry import construct
 
 
 def construct_module(kind: str, name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """What a name stands for, made with its options.
 
     Raises:
-        UsageError: see `plastic_envs.registry.construct`; or its `__init__` refuses a value, or does not begin with
-            that of its base class.
+        UsageError: see `plastic_envs.utils.registry.construct`; or its `__init__` refuses a value, or does not begin
+            with that of its base class.
     """
     refusal = f"{kind} {name!r}: its __init__ must call super().__init__() before all else"
     try:

@@ -9,17 +9,17 @@ from typing import Any
 
 from agents.agent import Agent
 from agents.construct import construct_module
-from agents.front_ends import checked_image_shape, perceived_size
 from agents.networks import NETWORKS, networks_with
+from agents.networks.front_ends import checked_image_shape, perceived_size
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
-from plastic_envs.checks import check_bool, check_int, check_memory, choose, in_gb, plain, shown
-from plastic_envs.errors import UnknownOptionError, UsageError
-from plastic_envs.limits import largest, nowhere, sizes_checked
-from plastic_envs.precision import in_float32
-from plastic_envs.registry import format_spec, parse_spec
-from plastic_envs.task import Task
-from plastic_envs.task_checks import check_task
+from plastic_envs.core.task import Task
+from plastic_envs.core.task_checks import check_task
+from plastic_envs.utils.checks import check_bool, check_int, check_memory, choose, in_gb, plain, shown
+from plastic_envs.utils.errors import UnknownOptionError, UsageError
+from plastic_envs.utils.limits import largest, nowhere, sizes_checked
+from plastic_envs.utils.precision import in_float32
+from plastic_envs.utils.registry import format_spec, parse_spec
 
 
 @in_float32

@@ -5,8 +5,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from plastic_envs.checks import check_int, plain
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.checks import check_int, plain
+from plastic_envs.utils.errors import UsageError
 
 Plasticity = Literal["random", "uniform", "neg_uniform", "none"]
 

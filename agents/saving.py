@@ -16,10 +16,10 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.factory import make
 from agents.species import Species
-from plastic_envs.errors import MissingFileError, OccupiedFolderError, UsageError
-from plastic_envs.reading import check_file, read_json
-from plastic_envs.registry import check_trusted
-from plastic_envs.writing import make_folder, write_atomically
+from plastic_envs.utils.errors import MissingFileError, OccupiedFolderError, UsageError
+from plastic_envs.utils.reading import check_file, read_json
+from plastic_envs.utils.registry import check_trusted
+from plastic_envs.utils.writing import make_folder, write_atomically
 
 FORMAT = 1
 WEIGHTS, SETTINGS = "agent.safetensors", "agent.json"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from agents.agent import Agent, State
 from agents.rules.base import Rule
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.errors import UsageError
 
 
 class Species(Agent):

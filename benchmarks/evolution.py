@@ -18,7 +18,7 @@ import torch
 
 import agents
 from evolution import make_searcher
-from plastic_envs.external import PREFIX
+from plastic_envs.external.task import PREFIX
 from plastic_envs.tasks import make_task
 
 

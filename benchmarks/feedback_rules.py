@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softplus
 
 import agents
-from agents.feedback_network import FeedbackNetwork
+from agents.networks.feedback.network import FeedbackNetwork
 from plastic_envs import Episode, SupervisedTask, layout
 
 START = torch.tensor([1e-3, 1e-4, -3e-4, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4, 1e-4, 2e-4])

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate, one_hot
 
 import agents
-from agents.cap_network import CapNetwork
-from evolution.searcher_factory import make_searcher
+from agents.networks.kwta.network import CapNetwork
+from evolution.searchers.make import make_searcher
 from plastic_envs.data import load_data
 from plastic_envs.tasks import make_task
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from agents import make_for
-from evolution.evotorch_search import EvoTorchSearcher
-from evolution.searcher_factory import make_searcher
+from evolution.searchers.evolutionary.evotorch_search import EvoTorchSearcher
+from evolution.searchers.make import make_searcher
 from plastic_envs import make_task
 
 RULE = "additive-hebb,bound=none"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents import make_for
-from evolution.searcher_factory import make_searcher
+from evolution.searchers.make import make_searcher
 from plastic_envs import make_task
 from plastic_envs.tasks.grid_maze import MOVES, make_walls
 

@@ -14,7 +14,7 @@ import time
 import torch
 
 import agents
-from evolution.searcher_factory import make_searcher
+from evolution.searchers.make import make_searcher
 from plastic_envs.tasks import make_task
 
 TASKS = {

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.plastic_rnn import PlasticRNN
+from agents.networks.plastic_rnn import PlasticRNN
 from plastic_envs import Episode, SupervisedTask, layout
 
 

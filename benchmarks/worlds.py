@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 
 from plastic_envs import WORLDS, TaskVectorEnv, make_task
-from plastic_envs.parallel_env import TaskParallelEnv
+from plastic_envs.envs.parallel_env import TaskParallelEnv
 
 AGENTS, TOGETHER = 16, 256
 

@@ -18,15 +18,15 @@ if (
 
 import gymnasium
 
-from plastic_envs.env import TaskEnv
-from plastic_envs.errors import MissingExtraError, UsageError
-from plastic_envs.external import ExternalTask
-from plastic_envs.policies import play
-from plastic_envs.supervised import SupervisedTask
-from plastic_envs.task import Episode, Slice, Step, Task, Trace, layout
+from plastic_envs.core.policies import play
+from plastic_envs.core.supervised import SupervisedTask
+from plastic_envs.core.task import Episode, Slice, Step, Task, Trace, layout
+from plastic_envs.core.world_task import WorldTask
+from plastic_envs.envs.env import TaskEnv
+from plastic_envs.envs.vector_env import TaskVectorEnv
+from plastic_envs.external.task import ExternalTask
 from plastic_envs.tasks import TASKS, make_task
-from plastic_envs.vector_env import TaskVectorEnv
-from plastic_envs.world_task import WorldTask
+from plastic_envs.utils.errors import MissingExtraError, UsageError
 from plastic_envs.worlds import WORLDS
 
 __all__ = [
@@ -52,7 +52,7 @@ __all__ = [
 for _name in (*TASKS, *WORLDS):
     gymnasium.register(
         id=f"plastic_envs/{_name}-v0",
-        entry_point="plastic_envs.env:TaskEnv",
-        vector_entry_point="plastic_envs.vector_env:TaskVectorEnv",
+        entry_point="plastic_envs:TaskEnv",
+        vector_entry_point="plastic_envs:TaskVectorEnv",
         kwargs={"task": "OneAgent", "world": _name} if _name in WORLDS else {"task": _name},
     )

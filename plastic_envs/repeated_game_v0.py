@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from plastic_envs.parallel_env import TaskParallelEnv, checked, turn_based
+from plastic_envs.envs.parallel_env import TaskParallelEnv, checked, turn_based
 
 
 def parallel_env(render_mode: str | None = None, **options: Any) -> TaskParallelEnv:

@@ -1,7 +1,7 @@
 """Plasticity rules by name: a rule is one class in one file and one row here."""
 
 from agents.rules.base import Bound, LowRank, Outer, Rule, Signal, Signals
-from plastic_envs.registry import Registry, Row
+from plastic_envs.utils.registry import Registry, Row
 
 RULES = Registry(
     "rule",

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.rules.base import Rule, Signals
-from plastic_envs.checks import check_choice
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.checks import check_choice
+from plastic_envs.utils.errors import UsageError
 
 VARIANTS = ("A", "AD", "AD+lr", "ABC", "ABC+lr", "ABCD", "ABCD+lr", "ABC+lr+D", "ABCD+lr+D")
 """Terms of a sum, "+lr" for a learning rate that multiplies it, "+D" for a constant outside of the learning rate."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from plastic_envs.errors import UsageError, WrongTypeError
+from plastic_envs.utils.errors import UsageError, WrongTypeError
 
 Signal = Literal["pre", "post", "error", "pre_error", "weight", "fast", "code"]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.rules.base import Rule, Signal
-from plastic_envs.checks import check_bool, check_choice, check_float, check_int
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.checks import check_bool, check_choice, check_float, check_int
+from plastic_envs.utils.errors import UsageError
 
 When = Literal["mistakes", "always"]
 Edges = Literal["pair", "all"]

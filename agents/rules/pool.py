@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.rules.base import LowRank, Outer, Rule, Signal, Signals
-from plastic_envs.checks import check_choice, check_float
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.checks import check_choice, check_float
+from plastic_envs.utils.errors import UsageError
 
 Sharing = Literal["all", "layer", "synapse"]
 

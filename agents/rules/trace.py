@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from agents.rules.base import Bound, Outer, Rule, Signal, Signals
 from agents.rules.hebbian import HebbProduct
-from plastic_envs.checks import check_choice, check_float
+from plastic_envs.utils.checks import check_choice, check_float
 
 
 class TraceRule(Rule):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evolution.statistics import Interval
-from plastic_envs.checks import check_bool, check_int
-from plastic_envs.errors import UsageError
+from evolution.evaluation.statistics import Interval
+from plastic_envs.utils.checks import check_bool, check_int
+from plastic_envs.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,15 +14,15 @@ from agents import Agent
 from evolution.claims.finding import ClaimSettings, Value, half_width
 from evolution.claims.parts import tell_part
 from evolution.claims.trainings import Curve, KeptCurves, Learner, Training, check_apart
-from evolution.evaluation import evaluate
-from evolution.progress import counted, duration
-from evolution.searcher import Diverged
-from evolution.searcher_factory import make_searcher
-from evolution.statistics import difference_interval, mean_interval
-from evolution.style import percent, strokes
-from evolution.workers import Report, run_isolated
-from plastic_envs.errors import UsageError
-from plastic_envs.task import SHARES, Task
+from evolution.evaluation.evaluate import evaluate
+from evolution.evaluation.statistics import difference_interval, mean_interval
+from evolution.experiments.workers import Report, run_isolated
+from evolution.reports.plots.style import percent, strokes
+from evolution.runs.progress import counted, duration
+from evolution.searchers.base import Diverged
+from evolution.searchers.make import make_searcher
+from plastic_envs.core.task import SHARES, Task
+from plastic_envs.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -198,7 +198,7 @@ class Contest:
 
     def draw(self, table: Mapping[str, Sequence[Curve]], axes: "Axes") -> None:
         """Learning curves, each seed faint: a colour and style for each kind of agent, greys for those not ours."""
-        from evolution.plots import curves, thousands
+        from evolution.reports.plots.curves import curves, thousands
 
         hows = strokes(list(table), table.keys() - set(self.ours))
         for name, runs in table.items():

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from evolution.progress import duration
+from evolution.runs.progress import duration
 
 Tell = Callable[[str, float], None]
 """Takes what was measured and its value."""

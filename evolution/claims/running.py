@@ -13,10 +13,10 @@ from typing import Any
 from evolution.claims.finding import ClaimSettings, Finding
 from evolution.claims.table import CLAIMS
 from evolution.claims.trainings import KeptCurves
-from evolution.locking import folder_lock
-from plastic_envs.checks import shown
-from plastic_envs.errors import MissingExtraError, OccupiedFolderError, UsageError, WrongTypeError
-from plastic_envs.writing import make_folder, remove, write_atomically
+from evolution.runs.locking import folder_lock
+from plastic_envs.utils.checks import shown
+from plastic_envs.utils.errors import MissingExtraError, OccupiedFolderError, UsageError, WrongTypeError
+from plastic_envs.utils.writing import make_folder, remove, write_atomically
 
 FORMAT = 1
 PARTS = "parts"
@@ -51,7 +51,7 @@ def claim(
     """
     import torch
 
-    from plastic_envs.precision import in_float32
+    from plastic_envs.utils.precision import in_float32
 
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other: say one of them")
@@ -96,7 +96,7 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
     Raises:
         UsageError: it holds something else, or a claim that must not be overwritten or is not the one to be resumed.
     """
-    from plastic_envs.reading import read_json
+    from plastic_envs.utils.reading import read_json
 
     begun = folder / PARTS / "settings.json"
     finished = (folder / RESULTS[-1]).is_file()
@@ -128,7 +128,7 @@ def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bo
 
 def _settings_of(folder: Path) -> dict[str, Any]:
     """What the finished claim in a folder was asked for."""
-    from plastic_envs.reading import read_json
+    from plastic_envs.utils.reading import read_json
 
     told = read_json(folder / RESULTS[-1])
     settings = told.get("settings")
@@ -155,8 +155,8 @@ def _told(settings: dict[str, Any]) -> str:
 
 def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) -> None:
     """Write the three files; claim.json last, as by it the claim is finished."""
-    from evolution.plots import figure
-    from evolution.run_folder import versions
+    from evolution.reports.plots.curves import figure
+    from evolution.runs.run_folder import versions
 
     told = {
         "format": FORMAT,

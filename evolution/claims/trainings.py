@@ -16,11 +16,11 @@ import agents
 from agents import Agent
 from agents.saving import digest
 from evolution.seeding import derive_seed
-from plastic_envs.errors import UsageError
-from plastic_envs.reading import read_json
-from plastic_envs.registry import own_code
-from plastic_envs.task import Task
-from plastic_envs.writing import sync_folder, write_atomically, writing
+from plastic_envs.core.task import Task
+from plastic_envs.utils.errors import UsageError
+from plastic_envs.utils.reading import read_json
+from plastic_envs.utils.registry import own_code
+from plastic_envs.utils.writing import sync_folder, write_atomically, writing
 
 FORMAT = 1
 LONGEST_NAME = 100

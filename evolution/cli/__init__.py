@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("plastic-envs: error: this needs more memory than there is", file=sys.stderr)
         return 2
     except ValueError as error:
-        from plastic_envs.errors import UsageError
+        from plastic_envs.utils.errors import UsageError
 
         if not isinstance(error, UsageError):
             raise
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     """The command; code of the user's that leaves is a mistake in it."""
-    from plastic_envs.leaving import leaving_refused
+    from plastic_envs.utils.leaving import leaving_refused
 
     with leaving_refused():
         return int(importlib.import_module(f"evolution.cli.{args.command}").run(args))
@@ -90,7 +90,7 @@ def _leave_working_directory() -> None:
     if here != home:
         sys.path[:] = [place for place in sys.path if os.path.abspath(place) != here]
     if os.path.lexists("matplotlibrc"):
-        from plastic_envs.working_directory import away_from
+        from plastic_envs.utils.working_directory import away_from
 
         with away_from("matplotlibrc"), contextlib.suppress(ImportError):
             import matplotlib  # noqa: F401
@@ -114,7 +114,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if named in made:
         importlib.import_module(f"evolution.cli.{named}").add_arguments(made[named])
     elif named is not None:
-        from plastic_envs.checks import choose, shown
+        from plastic_envs.utils.checks import choose, shown
 
         parser.error(f"unknown command {shown(named)}: {choose(named, COMMANDS)}")
     for word in argv:

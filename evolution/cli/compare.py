@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evolution.cli.options import add_searched, add_settings, begins_anew, command_line, given, report_command, whole
 
 if TYPE_CHECKING:
-    from evolution.grid import Grid
+    from evolution.experiments.grid import Grid
 
 SPECS = ("tasks", "rules", "searchers", "networks")
 SETTINGS = ("budget", "network", "cell", "hidden", "eval_episodes", "evals")
@@ -51,15 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
     Status 1 if a run failed or none came to its end.
     """
-    from evolution.comparison import compare, comparison_text
-    from evolution.presets import HINTS
-    from plastic_envs.errors import UsageError
+    from evolution.experiments.comparison import compare, comparison_text
+    from evolution.experiments.presets import HINTS
+    from plastic_envs.utils.errors import UsageError
 
     grids = grids_from(args)
     if args.dry_run:
-        from evolution.comparison import check_jobs
-        from evolution.estimate import estimate
-        from evolution.plan import plan_runs
+        from evolution.experiments.comparison import check_jobs
+        from evolution.experiments.estimate import estimate
+        from evolution.experiments.plan import plan_runs
 
         print(estimate(plan_runs(grids), check_jobs(args.jobs)))
         return 0
@@ -85,10 +85,10 @@ def run(args: argparse.Namespace) -> int:
 
 def grids_from(args: argparse.Namespace) -> list["Grid"]:
     """The preset's grids with the given options in their place, or one grid of them."""
-    from evolution.grid import Grid, seeds_from, specs_from
-    from evolution.presets import preset
-    from evolution.settings import NETWORK, OPEN, describe_network
-    from plastic_envs.errors import UsageError
+    from evolution.experiments.grid import Grid, seeds_from, specs_from
+    from evolution.experiments.presets import preset
+    from evolution.runs.settings import NETWORK, OPEN, describe_network
+    from plastic_envs.utils.errors import UsageError
 
     options = given(args, *SETTINGS, "searched")
     options |= {name: specs_from(values) for name, values in given(args, *SPECS).items()}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from evolution.cli.options import add_trust, whole
 
 if TYPE_CHECKING:
-    from evolution.evaluation import Evaluation
-    from plastic_envs.task import Task
+    from evolution.evaluation.evaluate import Evaluation
+    from plastic_envs.core.task import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +24,11 @@ def run(args: argparse.Namespace) -> int:
     """Print the agent's score beside the reference predictors'."""
     from pathlib import Path
 
-    from evolution.evaluation import evaluate
-    from evolution.records import open_task
-    from evolution.run_folder import RunFolder
-    from plastic_envs.errors import UsageError
+    from evolution.evaluation.evaluate import evaluate
+    from evolution.reports.records import open_task
+    from evolution.runs.run_folder import RunFolder
     from plastic_envs.tasks import make_task
+    from plastic_envs.utils.errors import UsageError
 
     folder = RunFolder(Path(args.run))
     agent = folder.load_agent(args.trust)
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
-    from evolution.run_folder import without_nan
-    from evolution.tables import bootstrap_name
+    from evolution.reports.tables import bootstrap_name
+    from evolution.runs.run_folder import without_nan
 
     values = {
         "task": spec,
@@ -64,8 +64,8 @@ def _as_json(spec: str, task: "Task", evaluation: "Evaluation") -> str:
 
 
 def _as_text(spec: str, task: "Task", evaluation: "Evaluation") -> str:
-    from evolution.results import named_references
-    from evolution.tables import format_bootstrap, format_number, references_text
+    from evolution.reports.tables import format_bootstrap, format_number, references_text
+    from evolution.runs.results import named_references
 
     better = "higher" if task.higher_is_better else "lower"
     lines = [f"{spec}: {task.metric_kind} on {len(evaluation.scores):,} held-out episodes, {better} is better"]

@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every registered name with a line about it, or all about one."""
-    from evolution.descriptions import REGISTRIES, describe
-    from evolution.presets import PRESETS
-    from evolution.presets import describe as describe_preset
+    from evolution.cli.descriptions import REGISTRIES, describe
+    from evolution.experiments.presets import PRESETS
+    from evolution.experiments.presets import describe as describe_preset
 
     if args.name is not None:
         print(describe(args.name))

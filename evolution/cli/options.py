@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from evolution.settings import RunSettings
-from plastic_envs.checks import shown, whole_number
+from evolution.runs.settings import RunSettings
+from plastic_envs.utils.checks import shown, whole_number
 
 HELP = {
     "rule": "plasticity rule, with options as in hebbian,rate=0.2",

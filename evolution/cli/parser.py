@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, extra: Sequence[str], others: Mapping[str, "Parser"]) -> NoReturn:
         """End because of words that stand for nothing here; other commands may have them."""
-        from plastic_envs.checks import nearest, shown
+        from plastic_envs.utils.checks import nearest, shown
 
         word = next((word for word in extra if word.startswith("-")), extra[0])
         if not word.startswith("-"):

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and print where it is."""
-    from evolution.reporting import report
+    from evolution.reports.reporting import report
 
     print(report(args.folder, trust=args.trust))
     return 0

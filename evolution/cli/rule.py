@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rule with its learned coefficients, and how plastic each layer is."""
-    from evolution.learned_rule import describe
-    from evolution.run_folder import load_agent
+    from evolution.reports.learned_rule import describe
+    from evolution.runs.run_folder import load_agent
 
     print(describe(load_agent(args.run, trust=args.trust)))
     return 0

@@ -19,7 +19,7 @@ from evolution.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from evolution.settings import RunSettings
+    from evolution.runs.settings import RunSettings
 
 OPTIONS = ("rule", "network", "cell", "hidden", "searcher", "budget", "seed", "eval_episodes", "evals")
 
@@ -44,14 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, with progress on standard error and the result on standard output."""
     from evolution.cli import INTERRUPTED
-    from evolution.comparison import trusted_code
-    from evolution.plan import PlannedRun, searcher_misfit
-    from evolution.progress import Progress, counted, duration
-    from evolution.results import RunProgress
-    from evolution.tables import format_bootstrap, format_number, references_text
-    from evolution.training import train
-    from plastic_envs.errors import UsageError
+    from evolution.experiments.comparison import trusted_code
+    from evolution.experiments.plan import PlannedRun, searcher_misfit
+    from evolution.reports.tables import format_bootstrap, format_number, references_text
+    from evolution.runs.progress import Progress, counted, duration
+    from evolution.runs.results import RunProgress
+    from evolution.runs.train import train
     from plastic_envs.tasks import make_task
+    from plastic_envs.utils.errors import UsageError
 
     settings = _settings(args)
     if not args.resume and (reason := searcher_misfit(make_task(settings.task), settings.searcher)):
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         )
         raise UsageError(f"{reason}; a2c, ppo and evolution do without, as in {others}")
     if args.dry_run:
-        from evolution.estimate import estimate
+        from evolution.experiments.estimate import estimate
 
         print(estimate([PlannedRun(args.out or "", settings)], jobs=1))
         return 0
@@ -119,11 +119,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> "RunSettings":
     """What was typed, or a run's settings with what was typed in their place."""
-    from evolution.run_folder import read_config
-    from evolution.settings import RunSettings
-    from plastic_envs.errors import UsageError
-    from plastic_envs.external import without_prefix
-    from plastic_envs.registry import check_trusted, texts
+    from evolution.runs.run_folder import read_config
+    from evolution.runs.settings import RunSettings
+    from plastic_envs.external.task import without_prefix
+    from plastic_envs.utils.errors import UsageError
+    from plastic_envs.utils.registry import check_trusted, texts
 
     typed = given(args, *OPTIONS, "searched") | ({} if args.task is None else {"task": args.task})
     if args.config is None:
@@ -144,8 +144,8 @@ def _settings(args: argparse.Namespace) -> "RunSettings":
 
 def _tell_differences(config: Path, settings: "RunSettings") -> None:
     """Say which code is not that of the run that is repeated or resumed."""
-    from evolution.provenance import differences
-    from evolution.run_folder import read_config
+    from evolution.runs.provenance import differences
+    from evolution.runs.run_folder import read_config
 
     if config.is_file():
         for text in differences(read_config(config)[1], settings):

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Retrain, and print the table; status 1 if no cell has a figure."""
-    from evolution.grid import specs_from
-    from evolution.retraining import transfer, transfer_table
+    from evolution.experiments.grid import specs_from
+    from evolution.experiments.retraining import transfer, transfer_table
     from plastic_envs.tasks import make_task
 
     tasks, networks = specs_from(args.tasks), specs_from(args.networks)

@@ -6,9 +6,9 @@ from typing import Any
 
 from plastic_envs.data.folder import load as load_folder
 from plastic_envs.data.labelled import SPLITS, LabelledData, Split
-from plastic_envs.errors import UnknownNameError, UnknownOptionError, WrongTypeError
-from plastic_envs.precision import in_float32
-from plastic_envs.registry import Registry, Row, construct
+from plastic_envs.utils.errors import UnknownNameError, UnknownOptionError, WrongTypeError
+from plastic_envs.utils.precision import in_float32
+from plastic_envs.utils.registry import Registry, Row, construct
 
 __all__ = ["DATA", "SPLITS", "LabelledData", "Split", "load_data"]
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from plastic_envs.checks import in_gb
 from plastic_envs.data.files import is_system
-from plastic_envs.errors import FileUsageError
-from plastic_envs.reading import check_entries, opened, read_bytes
+from plastic_envs.utils.checks import in_gb
+from plastic_envs.utils.errors import FileUsageError
+from plastic_envs.utils.reading import check_entries, opened, read_bytes
 
 BLOCK, MOST_MEMBERS = 512, 1000  # of a tar archive
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from plastic_envs.data.archives import read_tar
 from plastic_envs.data.files import Download, fetch, find, is_folder, named_folder
 from plastic_envs.data.labelled import LabelledData
-from plastic_envs.errors import FileUsageError
-from plastic_envs.reading import read_bytes
+from plastic_envs.utils.errors import FileUsageError
+from plastic_envs.utils.reading import read_bytes
 
 PIXELS = 3 * 32 * 32
 URL = "https://www.cs.toronto.edu/~kriz/"  # with the MD5 sums below: its page cifar.html

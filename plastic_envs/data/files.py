@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plastic_envs.errors import FileUsageError, MissingExtraError, MissingFileError
+from plastic_envs.utils.errors import FileUsageError, MissingExtraError, MissingFileError
 
 FOLDER_VARIABLE = "PLASTIC_ENVS_DATA"
 INSIDE = ("raw", "gzip", "python")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from plastic_envs.checks import check_memory, in_gb
 from plastic_envs.data.files import find, is_folder, listing, named_folder
 from plastic_envs.data.labelled import LabelledData, Split
 from plastic_envs.data.pictures import read_picture, reduce
 from plastic_envs.data.split_files import SPLIT_NAMES, Files, listed, split_of, tabled
-from plastic_envs.errors import MissingFileError, UsageError
+from plastic_envs.utils.checks import check_memory, in_gb
+from plastic_envs.utils.errors import MissingFileError, UsageError
 
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"

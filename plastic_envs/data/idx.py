@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_memory, in_gb
 from plastic_envs.data.archives import reading
-from plastic_envs.errors import FileUsageError, UsageError
+from plastic_envs.utils.checks import check_memory, in_gb
+from plastic_envs.utils.errors import FileUsageError, UsageError
 
 IMAGES, LABELS = 0x00000803, 0x00000801  # the third byte: unsigned bytes; the fourth: the number of dimensions
 MOST_BYTES = 600_000_000  # the largest file of EMNIST has 547 million

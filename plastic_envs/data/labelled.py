@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plastic_envs.errors import UsageError, WrongTypeError
-from plastic_envs.precision import in_float32
+from plastic_envs.utils.errors import UsageError, WrongTypeError
+from plastic_envs.utils.precision import in_float32
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -10,7 +10,7 @@ from plastic_envs.data.digits import DIGIT_SPLITS
 from plastic_envs.data.files import Download, locate, named_folder
 from plastic_envs.data.idx import read_examples
 from plastic_envs.data.labelled import LabelledData
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.errors import UsageError
 
 DIGITS, CAPITALS, SMALL = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 MERGED = DIGITS + CAPITALS + "abdefghnqrt"  # the other small letters count as their capitals

@@ -12,7 +12,7 @@ from plastic_envs.data.archives import read_zip
 from plastic_envs.data.files import find, is_folder, listing, named_folder
 from plastic_envs.data.labelled import LabelledData, Split
 from plastic_envs.data.pictures import read_picture, reduce
-from plastic_envs.errors import MissingFileError, UsageError
+from plastic_envs.utils.errors import MissingFileError, UsageError
 
 BACKGROUND = ("images_background", "images_background_small1", "images_background_small2")
 EVALUATION = ("images_evaluation",)

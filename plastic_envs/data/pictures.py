@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from plastic_envs.checks import in_gb
-from plastic_envs.errors import MissingExtraError, UsageError
-from plastic_envs.reading import opened
+from plastic_envs.utils.checks import in_gb
+from plastic_envs.utils.errors import MissingExtraError, UsageError
+from plastic_envs.utils.reading import opened
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """All that is opened, whatever a file is called: Pillow hands others to programs such as Ghostscript."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from plastic_envs.data.files import is_folder, listing
 from plastic_envs.data.labelled import Split
-from plastic_envs.errors import FileUsageError, UsageError
-from plastic_envs.reading import read_text
+from plastic_envs.utils.errors import FileUsageError, UsageError
+from plastic_envs.utils.reading import read_text
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),

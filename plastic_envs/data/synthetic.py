@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_choice, check_float, check_int, check_memory, in_gb
 from plastic_envs.data.labelled import LabelledData
+from plastic_envs.utils.checks import check_choice, check_float, check_int, check_memory, in_gb
 
 Inputs = Literal["normal", "uniform"]
 N_TRAIN, N_TEST, N_INPUTS = 10_000, 10_000, 10

@@ -3,14 +3,14 @@
 import inspect
 from typing import Any
 
-from plastic_envs.checks import choose, nearest, plain, shown
-from plastic_envs.errors import UnknownNameError, UnknownOptionError, WrongTypeError
-from plastic_envs.external import PREFIX, ExternalTask, environment_named
-from plastic_envs.limits import check_episodes, largest, sizes_checked
-from plastic_envs.precision import in_float32
-from plastic_envs.registry import Registry, Row, construct, parse_spec
-from plastic_envs.task import Task
-from plastic_envs.task_checks import is_whole
+from plastic_envs.core.task import Task
+from plastic_envs.core.task_checks import is_whole
+from plastic_envs.external.task import PREFIX, ExternalTask, environment_named
+from plastic_envs.utils.checks import choose, nearest, plain, shown
+from plastic_envs.utils.errors import UnknownNameError, UnknownOptionError, WrongTypeError
+from plastic_envs.utils.limits import check_episodes, largest, sizes_checked
+from plastic_envs.utils.precision import in_float32
+from plastic_envs.utils.registry import Registry, Row, construct, parse_spec
 from plastic_envs.worlds import WORLDS
 
 TASKS = Registry(
@@ -58,7 +58,7 @@ TASKS = Registry(
             "find out by trial and error which cue is the target",
         ),
         "OneAgent": Row(
-            "plastic_envs.one_agent:OneAgent",
+            "plastic_envs.tasks.one_agent:OneAgent",
             "live in a world of many agents, whose others follow a policy",
         ),
     },

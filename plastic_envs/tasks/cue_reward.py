@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_choice, check_float, check_int
-from plastic_envs.supervised import SupervisedTask, during
-from plastic_envs.task import FARTHEST_NORMAL, Episode, layout
+from plastic_envs.core.supervised import SupervisedTask, during
+from plastic_envs.core.task import FARTHEST_NORMAL, Episode, layout
+from plastic_envs.utils.checks import check_choice, check_float, check_int
 
 
 class CueReward(SupervisedTask):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plastic_envs.checks import check_bool, check_choice, check_int, check_memory
+from plastic_envs.core.supervised import SupervisedTask, during
+from plastic_envs.core.task import Episode, layout
 from plastic_envs.data import SPLITS, Split, load_data
-from plastic_envs.errors import UsageError
-from plastic_envs.supervised import SupervisedTask, during
-from plastic_envs.task import Episode, layout
+from plastic_envs.utils.checks import check_bool, check_choice, check_int, check_memory
+from plastic_envs.utils.errors import UsageError
 
 
 class FewShotImageClassification(SupervisedTask):

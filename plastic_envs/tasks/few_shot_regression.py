@@ -6,11 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_choice, check_float, check_int
-from plastic_envs.errors import UsageError
-from plastic_envs.ridge import ridge
-from plastic_envs.supervised import SupervisedTask, during
-from plastic_envs.task import FARTHEST_NORMAL, Episode, layout
+from plastic_envs.core.ridge import ridge
+from plastic_envs.core.supervised import SupervisedTask, during
+from plastic_envs.core.task import FARTHEST_NORMAL, Episode, layout
+from plastic_envs.utils.checks import check_choice, check_float, check_int
+from plastic_envs.utils.errors import UsageError
 
 Kind = Literal["linear", "mlp", "sinusoid"]
 DEFAULT_INPUTS: dict[Kind, int] = {"linear": 12, "mlp": 6, "sinusoid": 1}

@@ -11,10 +11,10 @@ from scipy.sparse.csgraph import shortest_path
 from torch import Tensor
 from torch.nn import functional
 
-from plastic_envs.checks import check_float, check_int
-from plastic_envs.errors import UsageError
-from plastic_envs.schedule import at_time, replace_time
-from plastic_envs.task import Metric, Slice, Step, Task, layout, replace_rows
+from plastic_envs.core.schedule import at_time, replace_time
+from plastic_envs.core.task import Metric, Slice, Step, Task, layout, replace_rows
+from plastic_envs.utils.checks import check_float, check_int
+from plastic_envs.utils.errors import UsageError
 
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """Rows and columns that an action adds: up, down, left, right."""

@@ -7,10 +7,10 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from plastic_envs.completion import CompletionTask, check_half
+from plastic_envs.core.task import Episode
 from plastic_envs.data import load_data
-from plastic_envs.errors import UsageError
-from plastic_envs.task import Episode
+from plastic_envs.tasks.completion import CompletionTask, check_half
+from plastic_envs.utils.errors import UsageError
 
 
 class ImageCompletion(CompletionTask):

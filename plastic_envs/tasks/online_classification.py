@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plastic_envs.checks import check_choice, check_int, check_memory
+from plastic_envs.core.draws import draw_distinct, shuffle
+from plastic_envs.core.ridge import ridge
+from plastic_envs.core.supervised import SupervisedTask, during
+from plastic_envs.core.task import Episode, layout
 from plastic_envs.data import load_data
-from plastic_envs.draws import draw_distinct, shuffle
-from plastic_envs.errors import UsageError
-from plastic_envs.ridge import ridge
-from plastic_envs.supervised import SupervisedTask, during
-from plastic_envs.task import Episode, layout
+from plastic_envs.utils.checks import check_choice, check_int, check_memory
+from plastic_envs.utils.errors import UsageError
 
 Part = Literal["train", "test"]
 BLOCK = 250_000  # numbers: a copy of so many stays in the processor's cache

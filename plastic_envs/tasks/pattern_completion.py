@@ -5,8 +5,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from plastic_envs.completion import CompletionTask, check_half
-from plastic_envs.task import Episode, Metric
+from plastic_envs.core.task import Episode, Metric
+from plastic_envs.tasks.completion import CompletionTask, check_half
 
 
 class PatternCompletion(CompletionTask):

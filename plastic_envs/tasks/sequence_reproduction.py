@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_int
-from plastic_envs.supervised import SupervisedTask, during
-from plastic_envs.task import Episode, layout
+from plastic_envs.core.supervised import SupervisedTask, during
+from plastic_envs.core.task import Episode, layout
+from plastic_envs.utils.checks import check_int
 
 
 class SequenceReproduction(SupervisedTask):

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_int
-from plastic_envs.draws import draw_distinct
-from plastic_envs.errors import UsageError
-from plastic_envs.schedule import at_time, replace_time
-from plastic_envs.task import Metric, Step, Task, Trace, layout, replace_rows
+from plastic_envs.core.draws import draw_distinct
+from plastic_envs.core.schedule import at_time, replace_time
+from plastic_envs.core.task import Metric, Step, Task, Trace, layout, replace_rows
+from plastic_envs.utils.checks import check_int
+from plastic_envs.utils.errors import UsageError
 
 FRAME = 3
 """Steps of a trial that show no cue: the first, the go signal and the last."""
@@ -134,7 +134,7 @@ class TargetDiscovery(Task):
         """The fraction of right answers in the first, second … trial, over the episodes that came so far: (K,).
 
         Args:
-            trace: from `rollout` (its `trace`) or `plastic_envs.policies.play`, of one agent: (T, B) each.
+            trace: from `rollout` (its `trace`) or `plastic_envs.core.policies.play`, of one agent: (T, B) each.
         """
         number = (trace.metric_mask.cumsum(0) - 1)[trace.metric_mask]  # of each answer given
         return number.bincount(weights=trace.metric[trace.metric_mask].double()) / number.bincount()

@@ -1,6 +1,6 @@
 """The worlds that several agents share, by name: one file and one row each."""
 
-from plastic_envs.registry import Registry, Row
+from plastic_envs.utils.registry import Registry, Row
 
 WORLDS = Registry(
     "world",

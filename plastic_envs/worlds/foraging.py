@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from plastic_envs.checks import check_bool, check_float, check_int
-from plastic_envs.errors import UsageError
-from plastic_envs.schedule import at_time, replace_time
-from plastic_envs.task import Metric, Slice, Step, layout, replace_rows
-from plastic_envs.world_task import WorldTask
+from plastic_envs.core.schedule import at_time, replace_time
+from plastic_envs.core.task import Metric, Slice, Step, layout, replace_rows
+from plastic_envs.core.world_task import WorldTask
+from plastic_envs.utils.checks import check_bool, check_float, check_int
+from plastic_envs.utils.errors import UsageError
 from plastic_envs.worlds.ways import FAR, distances
 
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))

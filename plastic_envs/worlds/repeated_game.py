@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from plastic_envs.checks import check_bool, check_choice, check_int
-from plastic_envs.errors import UsageError
-from plastic_envs.schedule import replace_time
-from plastic_envs.task import Metric, Policy, Slice, Step, layout, replace_rows
-from plastic_envs.world_task import WorldTask
+from plastic_envs.core.schedule import replace_time
+from plastic_envs.core.task import Metric, Policy, Slice, Step, layout, replace_rows
+from plastic_envs.core.world_task import WorldTask
+from plastic_envs.utils.checks import check_bool, check_choice, check_int
+from plastic_envs.utils.errors import UsageError
 
 Game = Literal["coordination", "dilemma"]
 DILEMMA = ((0.6, 0.0), (1.0, 0.2))

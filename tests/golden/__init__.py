@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import choose
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.checks import choose
+from plastic_envs.utils.errors import UsageError
 from tests.golden import brainnet, duan, miconi, najarro, shervani
 from tests.golden.reading import Trace
 

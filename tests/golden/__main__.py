@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.errors import UsageError
 from tests.golden import FOLDER, check, traces
 
 MOST_NAMED = 5

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from agents.cap_firing import Capped, Firing
-from agents.cap_network import CapNetwork, CapOptions
-from agents.closed_form import RANK, best_output_rule, learned_by_entry, outputs_of
+from agents.networks.kwta.closed_form import RANK, best_output_rule, learned_by_entry, outputs_of
+from agents.networks.kwta.firing import Capped, Firing
+from agents.networks.kwta.network import CapNetwork, CapOptions
 from agents.percepts import Percepts
 from agents.rules.firing import FiringOutput, FiringTable
-from plastic_envs.errors import UsageError
+from plastic_envs.utils.errors import UsageError
 from tests.golden.forms import Replayed, worse
 from tests.golden.reading import Trace, refuse_unless
 

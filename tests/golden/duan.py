@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.fast_history import FastHistory
+from agents.fast_weights.history import FastHistory
 from agents.layers import Plasticity
-from agents.self_modulated import SelfModulatedNetwork
-from plastic_envs.errors import UnknownNameError
+from agents.networks.self_modulated import SelfModulatedNetwork
+from plastic_envs.utils.errors import UnknownNameError
 from tests.golden.forms import Replayed, reached, worse
 from tests.golden.reading import Trace, refuse_unless
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
 import agents
-from agents.modulation import Modulation
-from agents.plastic_head import PlasticHead
-from agents.plastic_rnn import PlasticRNN
+from agents.networks.modulation import Modulation
+from agents.networks.plastic_head import PlasticHead
+from agents.networks.plastic_rnn import PlasticRNN
 from tests.golden.forms import Replayed, reached
 from tests.golden.reading import Trace, refuse_unless
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.random_network import RandomNetwork
+from agents.networks.random_network import RandomNetwork
 from tests.golden.forms import Replayed, worse
 from tests.golden.reading import Trace, refuse_unless
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plastic_envs.checks import check_bool, check_choice, check_float, check_int, nearest, plain, shown
 from plastic_envs.data.archives import read_zip
-from plastic_envs.errors import FileUsageError, UnknownNameError, UsageError
+from plastic_envs.utils.checks import check_bool, check_choice, check_float, check_int, nearest, plain, shown
+from plastic_envs.utils.errors import FileUsageError, UnknownNameError, UsageError
 
 MOST_BYTES = 1 << 26
 """Of all arrays of a trace together."""

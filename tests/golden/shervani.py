@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 import agents
-from agents.feedback_network import FeedbackNetwork
+from agents.networks.feedback.network import FeedbackNetwork
 from tests.golden.forms import Replayed, worse
 from tests.golden.reading import Trace, refuse_unless
 

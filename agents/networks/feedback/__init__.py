@@ -1,0 +1,1 @@
+"""Classifiers whose errors travel back by random or symmetric feedback (Rosenbaum)."""

@@ -1,0 +1,1 @@
+"""The loop that agents live in: the only one over time."""

@@ -1,0 +1,79 @@
+"""The task's side of a loop that the agents' actions close."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.agent import State
+from agents.normalisation import Moments
+from plastic_envs.core.task import Outcome, Task, Trace
+from plastic_envs.core.task_checks import check_step, living
+
+Act = Callable[[Tensor, Tensor, State], Tensor]
+"""From what agents observed (..., B, D), their outputs (..., B, K) and their new state to what they do."""
+
+
+class ClosedLoop:
+    """Where a batch of episodes stands that the agents' actions make, and what has come of it so far.
+
+    Args:
+        task: The task.
+        world: Its state.
+        first: The first observation (B, D), or (P, B, D) where individuals begin apart.
+        batch_shape: (B,) or (P, B).
+        sums: Whether to keep sums over what is observed.
+        act: How agents act; None for `Task.action` of their outputs.
+        mapped: Whether `torch.vmap` maps over the individuals, so that nothing can depend on whether episodes go on.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        world: Any,
+        first: Tensor,
+        batch_shape: tuple[int, ...],
+        sums: bool,
+        act: Act | None,
+        mapped: bool,
+    ) -> None:
+        self.task, self.world, self.observation, self._act = task, world, first, act
+        self.alive = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
+        self.outcomes: list[Outcome] = []
+        self.over = False
+        self._mapped, self._some_ended = mapped, mapped
+        self._observed: list[Tensor] = []  # the number of each observation that lies farthest from 0
+        self.seen = Moments.of(first[..., :0, :], self.alive[..., :0]) if sums else None
+
+    def act(self, output: Tensor, state: State) -> None:
+        """Take a step by the agents' outputs (..., B, K) and new state; episodes that have ended get nothing more.
+
+        Agents whose episodes have ended observe zeros, and no gradient comes back by what they do then.
+
+        Raises:
+            UsageError: the task's first step is not of the form that `Step` says.
+        """
+        if self.seen is not None:
+            self.seen = self.seen.plus(Moments.of(self.observation, self.alive))
+        action = self.task.action(output) if self._act is None else self._act(self.observation, output, state)
+        if self._some_ended and action.requires_grad:
+            action = action.where(
+                self.alive.view(*self.alive.shape, *[1] * len(self.task.action_shape)), action.detach()
+            )
+        step = self.task.step(self.world, action)
+        if not self.outcomes:
+            check_step(self.task, step, tuple(self.alive.shape), self.observation.dtype)
+        self.world, self.observation = step.state, step.observation
+        self.outcomes.append(step.outcome)
+        self.alive = self.alive & ~step.terminated
+        if not self._mapped:
+            self._some_ended, self.over = not self.alive.all(), not self.alive.any()
+        if self._some_ended:
+            self.observation = living(self.observation, self.alive)
+        self._observed.append(self.observation.detach().abs().amax(-1))
+
+    def told(self) -> tuple[Any, ...]:
+        """The trace, what was observed for `check_trace`, each episode's number of steps, and the parts of `seen`."""
+        trace = Trace.of(self.outcomes)
+        return (trace, torch.stack(self._observed, -2), trace.alive.sum(-2), *(self.seen or ()))

@@ -1,0 +1,1 @@
+"""Scores on held-out episodes, their intervals, and what they stand beside."""

@@ -1,0 +1,1 @@
+"""Comparisons and transfers: many runs, planned, estimated and dealt to processes."""

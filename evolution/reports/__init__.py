@@ -1,0 +1,1 @@
+"""What runs came to, read back, put in words, tables and pictures."""

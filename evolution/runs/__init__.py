@@ -1,0 +1,1 @@
+"""One run: its settings, its loop, and the files of its folder."""

@@ -1,0 +1,1 @@
+"""Searchers: a file each, and a row in `table`."""

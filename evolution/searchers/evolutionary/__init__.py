@@ -1,0 +1,1 @@
+"""Searchers by evolution, on EvoTorch."""

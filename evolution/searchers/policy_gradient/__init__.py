@@ -1,0 +1,1 @@
+"""Searchers by reward alone, on Stable-Baselines3."""

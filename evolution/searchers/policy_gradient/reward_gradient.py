@@ -1,0 +1,143 @@
+"""What searchers that follow the gradient of the reward share."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from agents import Agent
+from agents.rollouts.sizes import check_lives
+from evolution.searchers.base import Searcher, with_gradients
+from evolution.searchers.learning_rate import LearningRate
+from evolution.searchers.optimizer_state import load_moments, load_values
+from evolution.searchers.policy_gradient.sb3_algorithm import (
+    WholeEpisodes,  # before anything of Stable-Baselines3: it says if that is missing
+)
+from evolution.searchers.policy_gradient.sb3_policy import AgentPolicy
+from evolution.seeding import make_generator
+from plastic_envs.core.task import Task
+from plastic_envs.envs.sb3_vec_env import SB3VecEnv
+from plastic_envs.envs.vector_env import TaskVectorEnv
+from plastic_envs.utils.checks import check_float, check_int
+from plastic_envs.utils.errors import UsageError
+
+# isort: split
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import FloatSchedule
+
+
+class RewardGradient(Searcher):
+    """Policy gradients through whole episodes, by an algorithm of Stable-Baselines3.
+
+    `algorithm` is SB3's own object, with `save`, `predict` and its logger, of which every step is told; if it is loaded
+    and learns on by itself, it does so at the learning rate of the start. The value and
+    the deviations of continuous actions are searched beside the agent's parameters, and are no part of the agent.
+
+    Args:
+        algorithm: The algorithm.
+        task: What pays the reward; targets, if there are any, count only by it.
+        agent: Where the search starts.
+        seed: Root seed of episodes, births and actions.
+        searched: Name patterns of the parameters to search.
+        budget: Episodes of the whole search, which a schedule needs.
+        batch_size: Episodes an update.
+        learning_rate: Step size of Adam, at the start of the schedule.
+        schedule: None, or "cosine" or "linear" from the learning rate to 0 over the budget.
+        gamma: Discount of the reward a step later.
+        gae_lambda: λ of generalised advantages (Schulman et al. 2016, arXiv:1506.02438); 1 for the whole return.
+        entropy: Weight of the entropy of actions, which is sought.
+        value: Weight of the squared error of the value.
+        clip: Bound of the gradient's norm; None for none.
+        own: Further keywords of the algorithm.
+
+    Raises:
+        UsageError: an option is out of range, or the rule has a penalty.
+    """
+
+    @with_gradients
+    def __init__(
+        self,
+        algorithm: type[WholeEpisodes],
+        task: Task,
+        agent: Agent,
+        *,
+        seed: int,
+        searched: Sequence[str],
+        budget: int | None,
+        batch_size: int,
+        learning_rate: float,
+        schedule: str | None,
+        gamma: float,
+        gae_lambda: float,
+        entropy: float,
+        value: float,
+        clip: float | None,
+        own: Mapping[str, Any],
+    ) -> None:
+        super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
+        if agent.rule.penalty() > 0:
+            raise UsageError(f"rule {agent.config['rule']!r} has a penalty, which only other searchers minimise")
+        self.batch_size = check_int("batch_size", batch_size, low=1)
+        check_lives(agent, task, batch_size, what=f"batch_size={batch_size}")
+        self.learning_rate = LearningRate(learning_rate, schedule, budget)
+        envs = SB3VecEnv(TaskVectorEnv(task, num_envs=batch_size, autoreset_mode="SameStep"))
+        self.algorithm = algorithm(
+            AgentPolicy,  # type: ignore[arg-type]
+            envs,
+            learning_rate=self.learning_rate.rate,
+            n_steps=task.horizon,
+            gamma=check_float("gamma", gamma, low=0, high=1),
+            gae_lambda=check_float("gae_lambda", gae_lambda, low=0, high=1),
+            ent_coef=check_float("entropy", entropy, low=0),
+            vf_coef=check_float("value", value, low=0),
+            max_grad_norm=math.inf if clip is None else check_float("clip", clip, low=0),
+            policy_kwargs={
+                "agent": self._agent,
+                "searched": self.searched,
+                "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+            },
+            device="cpu",
+            **own,
+        )
+        self.algorithm.generator = make_generator(seed, "task")
+        self.algorithm.set_logger(Logger(folder=None, output_formats=[]))
+        self._agent = self.algorithm.policy.agent
+
+    @with_gradients
+    def step(self) -> dict[str, float]:
+        """Live `batch_size` fresh episodes and learn from them; also tells what SB3 logs of its training."""
+        algorithm, before = self.algorithm, self.algorithm.num_timesteps
+        algorithm.lr_schedule = FloatSchedule(self.learning_rate.at(self.episodes))
+        try:
+            algorithm.learn(1, log_interval=1, reset_num_timesteps=False)
+        finally:
+            self.ledger.count(self.batch_size, env_steps=algorithm.num_timesteps - before)
+        logged = {name.removeprefix("train/"): float(told) for name, told in algorithm.logger.name_to_value.items()}
+        return logged | {"loss": -algorithm.mean_reward}
+
+    def agent(self) -> Agent:
+        """The agent after the last update."""
+        return copy.deepcopy(self._agent).requires_grad_(False).eval()
+
+    def _trained(self) -> dict[str, torch.Tensor]:
+        """Searched parameters, the value's and the deviations, by the policy's names."""
+        return {name: part for name, part in self.algorithm.policy.named_parameters() if part.requires_grad}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is trained, the optimizer's moments, the generator, and the number of updates, which SB3 logs."""
+        return super().state_dict() | {
+            "parameters": {name: part.detach().clone() for name, part in self._trained().items()},
+            "optimizer": copy.deepcopy(self.algorithm.policy.optimizer.state_dict()["state"]),
+            "generator": self.algorithm.generator.get_state(),
+            "updates": self.algorithm._n_updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; the learning rate comes from the constructor."""
+        super().load_state_dict(state)
+        load_values(self._trained(), state["parameters"])
+        load_moments(self.algorithm.policy.optimizer, state["optimizer"])
+        self.algorithm.generator.set_state(state["generator"])
+        self.algorithm.num_timesteps, self.algorithm._n_updates = self.env_steps, int(state["updates"])

@@ -1,0 +1,1 @@
+"""Pictures of episodes, drawn with matplotlib, which is optional."""
