@@ -6,7 +6,7 @@ from agents.networks import NETWORKS
 from agents.networks.cells import CELLS
 from agents.networks.front_ends import FRONT_ENDS
 from agents.rollouts.rollout import Rollout, rollout
-from agents.rules import RULES, Bound, LowRank, Outer, Rule, Signals
+from agents.rules import RULES, Bound, LowRank, Outer, Rule, Signals, Trace
 from agents.saving import load, save
 from agents.species import Species
 
@@ -24,6 +24,7 @@ __all__ = [
     "Signals",
     "Species",
     "State",
+    "Trace",
     "load",
     "make",
     "make_for",

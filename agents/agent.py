@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from agents.networks import networks_with
 from agents.normalisation import RunningNormalisation
-from agents.rules.base import Rule, Signal, check_bound
+from agents.rules.base import Rule, Signal, check_bound, check_traces
 from plastic_envs.utils.errors import UsageError
 from plastic_envs.utils.precision import in_float32
 
@@ -46,6 +46,8 @@ class Agent(nn.Module):
     See `takes_population`."""
     normaliser: RunningNormalisation | None
     """What observations go through first, if anything; a searcher updates it."""
+    reward_at: int | None
+    """Which number of an observation is the reward of the step before, where the rule reads it."""
 
     def __init__(self, observation_size: int, output_size: int, *, rule: Rule, seed: int) -> None:
         super().__init__()
@@ -55,8 +57,10 @@ class Agent(nn.Module):
                 f"networks with all it needs: {', '.join(networks_with(rule.needs)) or 'none of the package'}"
             )
         check_bound(rule)
+        check_traces(rule)
         self.observation_size, self.output_size, self.rule = observation_size, output_size, rule
         self.normaliser = None
+        self.reward_at = None
         self._seed = seed
         self._births: torch.Generator | None = None
 
@@ -90,6 +94,15 @@ class Agent(nn.Module):
     def perceive(self, observations: Tensor, state: State) -> Any:
         """What depends on observations alone, for many steps at once: (S, B, D) to anything that `[step]` indexes."""
         return observations if self.normaliser is None else self.normaliser(observations)
+
+    def observed_reward(self, percept: Tensor) -> Tensor | None:
+        """The reward (..., 1) in what was perceived (..., ·), whose last numbers are those of the observation.
+
+        None if the rule does not read it.
+        """
+        if self.reward_at is None:
+            return None
+        return percept[..., percept.shape[-1] + self.reward_at - self.observation_size].unsqueeze(-1)
 
     def live(self, percept: Any, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step on what was perceived of it: output (..., B, K) and new state.

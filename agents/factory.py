@@ -32,6 +32,7 @@ def make(
     features: int | None = None,
     parameters: int | None = None,
     image_shape: Sequence[int] | None = None,
+    reward_at: int | None = None,
     normalise_observations: bool = False,
     seed: int = 0,
     **options: Any,
@@ -49,6 +50,8 @@ def make(
             classified; the label, K numbers, follows them. By default all numbers that are left beside the label.
         parameters: Take as many hidden units as make about so many parameters, for a comparison of equal size.
         image_shape: For networks with a front end: (H, W) or (C, H, W) of the image that an observation begins with.
+        reward_at: For rules that read the reward: which number of an observation, counted from 0, is the reward of the
+            step before.
         normalise_observations: Whether observations are shifted and scaled by what searchers have seen of them; not for
             networks that learn from labels.
         seed: Seeds the initial meta-parameters.
@@ -74,6 +77,7 @@ def make(
             "features": features,
             "seed": seed,
             "image_shape": image_shape,
+            "reward_at": reward_at,
         }
         settings = sizes | {"rule": format_spec(rule_name, given), "network": network, **options}
         check_int("parameters", parameters, low=1)
@@ -104,6 +108,7 @@ def make(
             )
         chosen = dataclasses.replace(chosen, hidden=round(hidden * width))
     made: dict[str, Any] = {}
+    reward_at = _reward_at(rule_name, rule_class, reward_at, observation_size)
     if network_class.learns_from_labels:
         made["features"] = _features(features, observation_size, output_size)
     if check_bool("normalise_observations", normalise_observations) and network_class.learns_from_labels:
@@ -120,6 +125,7 @@ def make(
             raise UsageError(f"rule {rule_name!r} is told its {clash[0]} by the network: leave it out")
         made["rule"] = construct_module("rule", rule_name, rule_class, told | row | of_rule)
         agent: Agent = network_class(observation_size, output_size, options=chosen, seed=seed, **made)
+        agent.reward_at = reward_at
         if normalise_observations:
             agent.normaliser = RunningNormalisation(observation_size)
     agent.config = {
@@ -130,6 +136,7 @@ def make(
         **({} if network is None else {"network": parse_spec(network)[0]}),
         **({"features": made["features"]} if "features" in made else {}),
         **({"image_shape": list(made["image_shape"])} if "image_shape" in made else {}),
+        **({} if reward_at is None else {"reward_at": reward_at}),
         **({"normalise_observations": True} if normalise_observations else {}),
         **of_network,
     }
@@ -205,6 +212,17 @@ def _features(features: int | None, observation_size: int, output_size: int) -> 
     return features
 
 
+def _reward_at(name: str, rule: type[Rule], given: int | None, observation_size: int) -> int | None:
+    """Where an observation has the reward; None for rules that do not read it."""
+    if "reward" not in rule.needs:
+        if given is not None:
+            raise UsageError(f"reward_at={given}: rule {name!r} does not read the reward; leave it out")
+        return None
+    if given is None:
+        raise UsageError(f"rule {name!r} reads the reward: say reward_at, its place in an observation (make_for does)")
+    return check_int("reward_at", given, low=0, high=observation_size - 1)
+
+
 def make_for(task: Task, **settings: Any) -> Agent:
     """Build an agent of the sizes, and with the normalisation, that a task asks for; `settings` as in `make`.
 
@@ -218,6 +236,8 @@ def make_for(task: Task, **settings: Any) -> Agent:
         settings = {"features": task.slices["label"].start, **settings}
     if (image := task.slices.get("image")) is not None and image.start == 0:
         settings = {"image_shape": image.shape, **settings}
+    if "reward" in _rule_class(chosen.get("rule", "hebbian")).needs:
+        settings = {"reward_at": task.slices["reward"].start, **settings}
     settings = {"normalise_observations": task.normalise_observations, **settings}
     return make(task.observation_size, task.output_size, **settings)
 
@@ -225,6 +245,12 @@ def make_for(task: Task, **settings: Any) -> Agent:
 def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str:
     """Why the network that these settings choose cannot live in a task; empty if it can."""
     check_task(task)
+    reward = task.slices.get("reward")
+    if "reward" in _rule_class(rule).needs and (reward is None or reward.stop - reward.start != 1):
+        return (
+            f"rule {rule!r} reads the reward: {type(task).__name__} shows none, which is a slice named 'reward' of one "
+            "number"
+        )
     found = _network_class(rule, network)
     if not found.learns_from_labels:
         return ""
@@ -266,9 +292,14 @@ def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
     return new
 
 
-_SIZES = ("observation_size", "output_size", "features", "image_shape", "normalise_observations")
+_SIZES = ("observation_size", "output_size", "features", "image_shape", "reward_at", "normalise_observations")
 
 
 def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Agent]:
-    found: type[Agent] = _network(network, RULES.load_class(parse_spec(rule)[0], Rule))[0]
+    found: type[Agent] = _network(network, _rule_class(rule))[0]
+    return found
+
+
+def _rule_class(rule: str) -> type[Rule]:
+    found: type[Rule] = RULES.load_class(parse_spec(rule)[0], Rule)
     return found

@@ -15,11 +15,12 @@ from agents.fast_weights.fused import FusedWeights
 from agents.fast_weights.history import FastHistory, chunk_size
 from agents.fast_weights.rollout_weights import RolloutWeights
 from agents.layers import PlasticLinear, with_ones
+from agents.networks.active import Active
 from agents.networks.front_ends import make_front_end
 from agents.networks.modulation import SIGNED, StepRates, squash
 from agents.networks.options import PlasticityOptions
 from agents.rules import LowRank, Outer, Rule, Signals
-from agents.rules.base import check_change
+from agents.rules.base import born_traces, updated
 from plastic_envs.utils.errors import UsageError
 
 
@@ -72,6 +73,12 @@ class FastWeightNetwork(Agent):
             )
         if options.clip is not None and self._holds_trace:
             raise UsageError("clip is for rules that neither read nor bound their fast weights: leave it out")
+        self.rule_modulates = "modulator" in rule.needs
+        """Whether the modulator is the rule's affair, and multiplies nothing by itself."""
+        if self.rule_modulates and (options.modulation == "none" or options.fan_out or options.retroactive):
+            raise UsageError(
+                f"rule {type(rule).__name__} reads the modulator: choose a modulation, without fan_out and retroactive"
+            )
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The plastic layers by name, input to output."""
@@ -127,9 +134,14 @@ class FastWeightNetwork(Agent):
         return self.keeps_trace or self.rule.bound is not None or "fast" in self.rule.needs
 
     def _fast_state(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
-        """The part of a newborn's state that holds fast weights and eligibility traces, all zero."""
+        """The part of a newborn's state that holds fast weights, eligibility traces and the rule's own traces."""
         if not self.plastic:
             return {}
+        shapes = {name: (layer.inputs + layer.biases, layer.outputs) for name, layer in self.layers().items()}
+        traces = born_traces(self.rule, shapes, batch_shape, next(iter(self.layers().values())).weight)
+        return self._newborn_fast(batch_shape, steps) | traces
+
+    def _newborn_fast(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
         if steps is not None and (cheapest := self._rollout_weights(batch_shape, steps)) is not None:
@@ -209,11 +221,10 @@ class FastWeightNetwork(Agent):
         self,
         fast: Fast,
         state: State,
-        pres: Mapping[str, Tensor],
-        posts: Mapping[str, Tensor],
+        active: Mapping[str, Active],
         *,
-        errors: Mapping[str, Tensor] | None = None,
         modulator: Tensor | None = None,
+        reward: Tensor | None = None,
         record: dict[str, Tensor] | None = None,
     ) -> State:
         """Change the fast weights once: the part of the new state that holds them.
@@ -221,28 +232,29 @@ class FastWeightNetwork(Agent):
         Args:
             fast: What `_open` gave.
             state: The state at the start of the step.
-            pres: Each layer's input (..., B, n), biases included.
-            posts: Each layer's activity (..., B, m).
-            errors: Each layer's error (..., B, m), where the network has them.
+            active: What each layer did; with errors where the network has them.
             modulator: The modulator's summed input (..., B).
+            reward: What `observed_reward` gave.
             record: Gets what `_recordable_fast` names.
         """
         options = self.options
-        changes = self._changes(fast, pres, posts, errors or {})
-        post = next(iter(posts.values()))
-        factor = post.new_ones(post.shape[:-1]) if modulator is None else squash(options.modulation, modulator)
+        post = next(iter(active.values())).post
+        ones = post.new_ones(post.shape[:-1])
+        factor = ones if modulator is None else squash(options.modulation, modulator)
+        changes, kept = self._changes(fast, active, state.get("traces", {}), factor, reward)
+        factor = ones if self.rule_modulates else factor
         rate, fading, fading_traces = self._rates(factor, self.rule.learning_rate())
         # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
         most = options.max_norm
         limit = None if most is None else most * _square_norm(changes).clamp(min=most**2).rsqrt()
-        traces: State = {}
+        traces: State = {"traces": kept} if kept else {}
         if options.retroactive:
             gain = fading_traces if limit is None else fading_traces * limit
             if isinstance(fast, RolloutWeights):
                 fast.write_retroactive(changes, rate, fading, gain, fading_traces)
             else:
                 fast.write(self._spread(state["eligibility"], factor), rate, fading)
-                traces = {"eligibility": gather(state["eligibility"], changes, gain, fading_traces)}
+                traces["eligibility"] = gather(state["eligibility"], changes, gain, fading_traces)
         else:
             fast.write(self._spread(changes, factor), rate if limit is None else rate * limit, fading)
         if record is not None:
@@ -265,29 +277,35 @@ class FastWeightNetwork(Agent):
     def _changes(
         self,
         fast: Fast,
-        pres: Mapping[str, Tensor],
-        posts: Mapping[str, Tensor],
-        errors: Mapping[str, Tensor],
-    ) -> dict[str, Outer | Tensor]:
-        """The rule's change of each layer."""
+        active: Mapping[str, Active],
+        traces: Mapping[str, Mapping[str, Tensor]],
+        modulator: Tensor,
+        reward: Tensor | None,
+    ) -> tuple[dict[str, Outer | Tensor], dict[str, Mapping[str, Tensor]]]:
+        """The rule's change of each layer, and its traces after it if it keeps any."""
         rule, needs = self.rule, self.rule.needs
         changes: dict[str, Outer | Tensor] = {}
+        kept: dict[str, Mapping[str, Tensor]] = {}
         for index, (name, layer) in enumerate(self.layers().items()):
-            pre = pres[name]
+            pre, summed, post, error = active[name]
             if layer.biases and not rule.plastic_biases:
                 pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
             signals = Signals(
                 pre,
-                posts[name],
-                errors.get(name),
+                post,
+                error,
+                summed=summed,
                 layer=index,
+                reward=reward,
+                modulator=modulator.unsqueeze(-1) if self.rule_modulates else None,
                 read_weight=partial(weight_in_use, layer, fast, name) if "weight" in needs else None,
                 read_fast=partial(self._public, fast, name) if "fast" in needs else None,
             )
-            change = rule.change(signals)
-            check_change(rule, change, signals)
+            change, new = updated(rule, signals, traces.get(name, {}))
             changes[name] = change.dense(signals) if isinstance(change, LowRank) else change
-        return changes
+            if new:
+                kept[name] = new
+        return changes, kept
 
     def _spread(self, changes: Mapping[str, Outer | Tensor], factor: Tensor) -> Mapping[str, Outer | Tensor]:
         """With fan-out, the changes times what each receiving unit makes of the modulator (..., B)."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from agents.agent import State
 from agents.fast_weights.base import apply_layer
 from agents.layers import PlasticLinear
+from agents.networks.active import Active
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.options import PlasticHeadOptions
 from agents.rules import Rule
@@ -28,7 +29,7 @@ class PlasticHead(FastWeightNetwork):
         UsageError: an observation has not more numbers than the label.
     """
 
-    offers = frozenset({"pre", "post", "weight", "fast"})
+    offers = frozenset({"pre", "post", "summed", "weight", "fast", "reward", "modulator"})
     keeps_trace = True
     Options = PlasticHeadOptions
 
@@ -90,8 +91,9 @@ class PlasticHead(FastWeightNetwork):
         probabilities = logits.softmax(-1)
         new: State = {}
         if fast is not None:
-            pres, posts = {"head": features}, {"head": probabilities}
-            new = self._learn(fast, state, pres, posts, modulator=self._modulate(probabilities), record=record)
+            active = {"head": Active(features, logits, probabilities)}
+            modulator, reward = self._modulate(probabilities), self.observed_reward(percept)
+            new = self._learn(fast, state, active, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record |= {"features": features, "probabilities": probabilities}
         return logits, new

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agents.agent import State
 from agents.fast_weights.base import apply_layer
 from agents.layers import PlasticLinear
+from agents.networks.active import Active
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.options import PlasticMLPOptions
 from agents.rules import Rule
@@ -29,7 +30,7 @@ class PlasticMLP(FastWeightNetwork):
     three-factor learning rules", Frontiers in Neural Circuits 9:85.
     """
 
-    offers = frozenset({"pre", "post", "weight", "fast"})
+    offers = frozenset({"pre", "post", "summed", "weight", "fast", "reward", "modulator"})
     keeps_trace = True
     Options = PlasticMLPOptions
 
@@ -93,17 +94,17 @@ class PlasticMLP(FastWeightNetwork):
         if fast is not None:  # a population may see the same
             activity = activity.expand(*fast.batch_shape, -1)
         read = [activity]
-        pres: dict[str, Tensor] = {}
-        posts: dict[str, Tensor] = {}
+        active: dict[str, Active] = {}
         for (name, layer), bias in zip(self.layers().items(), self.biases, strict=True):
-            pres[name] = activity
-            summed = apply_layer(name, layer, fast, activity) + bias.unsqueeze(-2)
-            posts[name] = activity = summed.tanh()
+            pre, summed = activity, apply_layer(name, layer, fast, activity) + bias.unsqueeze(-2)
+            activity = summed.tanh()
+            active[name] = Active(pre, summed, activity)
             read.append(activity)
         new: State = {}
         if fast is not None:
             raw = self._modulate(torch.cat(read[:-1], -1))
-            new = self._learn(fast, state, pres, posts, modulator=raw, record=record)
+            reward = self.observed_reward(percept)
+            new = self._learn(fast, state, active, modulator=raw, reward=reward, record=record)
         if record is not None:
-            record |= posts
+            record |= {name: layer.post for name, layer in active.items()}
         return summed, new

@@ -12,6 +12,7 @@ from agents.fast_weights.base import apply_layer
 from agents.fast_weights.lifetime_gradient import Lived, Ways, attach
 from agents.fast_weights.rollout_weights import RolloutWeights
 from agents.layers import PlasticLinear, with_ones
+from agents.networks.active import Active
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.modulation import StepRates, squash
 from agents.networks.options import PlasticRNNOptions
@@ -36,7 +37,7 @@ class PlasticRNN(FastWeightNetwork):
         UsageError: there are fewer units than numbers to be added or clamped, or than outputs to be read off.
     """
 
-    offers = frozenset({"pre", "post", "weight", "fast"})
+    offers = frozenset({"pre", "post", "summed", "weight", "fast", "reward", "modulator"})
     keeps_trace = True
     Options = PlasticRNNOptions
 
@@ -106,11 +107,13 @@ class PlasticRNN(FastWeightNetwork):
         fast = self._open(state)
         summed = apply_layer("recurrent", self.recurrent, fast, before)
         prune = isinstance(fast, RolloutWeights) and fast.skips_repeats
-        hidden = self._activate(self._drive(percept), summed, prune=prune)
+        drive = self._drive(percept)
+        hidden = self._activate(drive, summed, prune=prune)
         new: State = {"hidden": hidden}
         if fast is not None:
-            pres, posts = {"recurrent": before}, {"recurrent": hidden}
-            new |= self._learn(fast, state, pres, posts, modulator=self._modulate(hidden), record=record)
+            active = {"recurrent": Active(before, drive + summed if "summed" in self.rule.needs else summed, hidden)}
+            modulator, reward = self._modulate(hidden), self.observed_reward(percept)
+            new |= self._learn(fast, state, active, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record["hidden"] = hidden
         return self._answer(hidden), new
@@ -119,6 +122,7 @@ class PlasticRNN(FastWeightNetwork):
         """If compiled passes change the fast weights, by Hebb's product alone; a subclass may do something else."""
         options, rule = self.options, self.rule
         hebb = type(self) is PlasticRNN and self.plastic and type(rule).change is HebbProduct.change
+        hebb = hebb and type(rule).update is Rule.update
         return hebb and options.max_norm is None and not options.fan_out and self._fuses()
 
     def attach_gradient(self, percepts: Tensor, hidden: Tensor, state: State) -> tuple[Tensor, Tensor, State]:

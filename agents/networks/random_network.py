@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
+from agents.networks.active import Active
 from agents.networks.random_network_options import RandomNetworkOptions
 from agents.rules import Rule, Signals
-from agents.rules.base import check_change, dense_change
+from agents.rules.base import born_traces, dense_change, updated
 from plastic_envs.utils.checks import check_memory
 
 UNIFORM, NORMAL = 0.1, 0.024
@@ -32,7 +33,7 @@ class RandomNetwork(Agent):
     Source: Najarro and Risi 2020, "Meta-Learning through Hebbian Plasticity in Random Networks", sections 3 and 4.
     """
 
-    offers = frozenset({"pre", "post", "weight", "fast"})
+    offers = frozenset({"pre", "post", "summed", "weight", "fast", "reward"})
     Options = RandomNetworkOptions
 
     def __init__(
@@ -102,6 +103,7 @@ class RandomNetwork(Agent):
                 layer: value.clone(memory_format=torch.contiguous_format) for layer, value in weights.items()
             }
             state["scratch"] = {layer: tuple(value.new_empty(2, *value.shape)) for layer, value in weights.items()}
+        state |= born_traces(self.rule, self.shapes, batch_shape, weights["1"])
         if self.options.recurrent:
             state["hidden"] = weights["1"].new_zeros(*batch_shape, self.options.sizes[0])
         return state
@@ -110,19 +112,21 @@ class RandomNetwork(Agent):
         """Live one step: observation (..., B, D) to output (..., B, K); then one change of the weights."""
         weights: dict[str, Tensor] = state["weights"]
         posts = [percept.expand(*weights["1"].shape[:-2], -1)]  # a population sees the same
-        pres, summed = [], posts[0]
+        pres: list[Tensor] = []
+        summed: list[Tensor] = []
         for layer, weight in weights.items():
             recurs = self.options.recurrent and layer == "1"
             pres.append(torch.cat([posts[-1], state["hidden"]], -1) if recurs else posts[-1])  # (..., B, n)
-            summed = (pres[-1].unsqueeze(-2) @ weight).squeeze(-2)  # (..., B, m)
+            summed.append((pres[-1].unsqueeze(-2) @ weight).squeeze(-2))  # (..., B, m)
             last = len(pres) == len(weights)
-            posts.append(summed if last and self.options.output == "linear" else summed.tanh())
+            posts.append(summed[-1] if last and self.options.output == "linear" else summed[-1].tanh())
         new = {**state, "hidden": posts[1]} if self.options.recurrent else {**state}
         if self.plastic:
-            changed = self._learn(weights, pres, posts[1:], state.get("scratch"))
-            new["weights"] = dict(zip(weights, changed, strict=True))
+            layers = zip(pres, summed, posts[1:], strict=True)
+            active = {layer: Active(*each) for layer, each in zip(weights, layers, strict=True)}
+            new |= self._learn(state, active, self.observed_reward(percept))
         if record is not None:
-            record["raw_output"] = summed
+            record["raw_output"] = summed[-1]
             record |= {f"activity.{number}": value for number, value in enumerate(posts[1:], 1)}
             record |= {f"weight.{layer}": weight.clone() for layer, weight in new["weights"].items()}
         return posts[-1], new
@@ -139,32 +143,32 @@ class RandomNetwork(Agent):
         """The state as single steps have it, whose weights are not changed in place."""
         return {name: value for name, value in state.items() if name != "scratch"}
 
-    def _learn(
-        self,
-        weights: Mapping[str, Tensor],
-        pres: list[Tensor],
-        posts: list[Tensor],
-        scratch: Mapping[str, tuple[Tensor, Tensor]] | None,
-    ) -> list[Tensor]:
-        """The layers' weights after one change by the rule, in place if there is scratch memory."""
-        needs, changed = self.rule.needs, []
-        for index, ((layer, weight), pre, post) in enumerate(zip(weights.items(), pres, posts, strict=True)):
+    def _learn(self, state: State, active: Mapping[str, Active], reward: Tensor | None) -> State:
+        """The weights after one change by the rule, in place if there is scratch memory; and the rule's traces."""
+        rule, scratch = self.rule, state.get("scratch")
+        weights: dict[str, Tensor] = {}
+        kept: dict[str, Mapping[str, Tensor]] = {}
+        for index, (layer, weight) in enumerate(state["weights"].items()):
+            pre, summed, post, _ = active[layer]
             read = partial(_itself, weight)
             signals = Signals(
                 pre,
                 post,
+                summed=summed,
                 layer=index,
-                read_weight=read if "weight" in needs else None,
-                read_fast=read if "fast" in needs else None,
+                reward=reward,
+                read_weight=read if "weight" in rule.needs else None,
+                read_fast=read if "fast" in rule.needs else None,
                 scratch=None if scratch is None else scratch[layer],
             )
-            change = self.rule.change(signals)
-            check_change(self.rule, change, signals)
+            change, traces = updated(rule, signals, state["traces"][layer] if rule.traces else {})
             new = self._add(weight, dense_change(change, signals), in_place=scratch is not None)
             if self.options.normalise:
                 new = new / _largest(new) if scratch is None else new.div_(_largest(new))
-            changed.append(new)
-        return changed
+            weights[layer] = new
+            if traces:
+                kept[layer] = traces
+        return {"weights": weights, "traces": kept} if kept else {"weights": weights}
 
     def _add(self, weight: Tensor, change: Tensor, in_place: bool) -> Tensor:
         """W + Δ, with the rule's own learning rate, fading and bound if it has them."""

@@ -11,6 +11,7 @@ from agents.agent import State
 from agents.construct import construct_module
 from agents.fast_weights.base import Fast, apply_layer
 from agents.layers import PlasticLinear, with_ones
+from agents.networks.active import Active
 from agents.networks.cells import CELLS, Activation, Cell, rectify_back
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.options import NetworkOptions
@@ -30,7 +31,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
     """
 
     norm_epsilon: float = 1e-5
-    offers = frozenset({"pre", "post", "error", "weight", "fast"})
+    offers = frozenset({"pre", "post", "summed", "error", "weight", "fast", "reward", "modulator"})
     Options = NetworkOptions
 
     def __init__(
@@ -94,17 +95,19 @@ class SelfModulatedNetwork(FastWeightNetwork):
         scale = 1 / math.sqrt(hidden)
         return PlasticLinear.drawn(self.front_end.features, hidden - rest, biases=1, scale=scale, generator=generator)
 
-    def _embed(self, observation: Tensor, fast: Fast | None) -> tuple[Tensor, Tensor]:
-        """The encoding layer's input (..., B, D+1) and the embedding (..., B, H).
+    def _embed(self, observation: Tensor, fast: Fast | None) -> Active:
+        """The encoding layer's input (..., B, D+1), summed input and the embedding (..., B, H).
 
         With a front end, rectified units of the features are joined by the rest of the observation (Duan et al.).
         """
         if self.front_end is None:
             pre = with_ones(observation, ones=1)
-            return pre, apply_layer("encode", self.encode, fast, pre).relu()
+            summed = apply_layer("encode", self.encode, fast, pre)
+            return Active(pre, summed, summed.relu())
         features, rest = observation.tensor_split((self.front_end.features,), -1)
         pre = with_ones(features, ones=1)
-        return pre, torch.cat([(pre @ self.encode.weight).relu(), rest], -1)
+        summed = pre @ self.encode.weight
+        return Active(pre, summed, torch.cat([summed.relu(), rest], -1))
 
     def initial_state(
         self,
@@ -135,9 +138,10 @@ class SelfModulatedNetwork(FastWeightNetwork):
         memory = state.get("memory")
         observation = percept.expand(*state["hidden"].shape[:-1], -1)  # a population sees the same
 
-        pre_encode, embedding = self._embed(observation, fast)  # (..., B, D+1), (..., B, H)
-        pre_cell = with_ones(embedding, state["hidden"], ones=2)  # (..., B, 2H+2)
-        activation = self.cell_type.activate(apply_layer("cell", cell, fast, pre_cell), memory)
+        encoded = self._embed(observation, fast)
+        pre_cell = with_ones(encoded.post, state["hidden"], ones=2)  # (..., B, 2H+2)
+        summed = apply_layer("cell", cell, fast, pre_cell)
+        activation = self.cell_type.activate(summed, memory)
         hidden, normalised = self._normalise(activation.hidden)
         pre_decode = with_ones(hidden, ones=1)  # (..., B, H+1)
         raw = apply_layer("decode", decode, fast, pre_decode)  # (..., B, K+spare+1)
@@ -146,13 +150,17 @@ class SelfModulatedNetwork(FastWeightNetwork):
         if activation.memory is not None:
             new["memory"] = activation.memory
         if fast is not None:
-            pres = {"encode": pre_encode, "cell": pre_cell, "decode": pre_decode}
-            posts = {"encode": embedding, "cell": activation.post, "decode": raw}
-            errors = self._errors(fast, raw, activation, memory, normalised, embedding)
+            errors = self._errors(fast, raw, activation, memory, normalised, encoded.post)
+            active = {
+                "encode": encoded._replace(error=errors.get("encode")),
+                "cell": Active(pre_cell, summed, activation.post, errors.get("cell")),
+                "decode": Active(pre_decode, raw, raw, errors.get("decode")),
+            }
             modulator = raw[..., -1] if self.options.modulation != "none" else None
-            new |= self._learn(fast, state, pres, posts, errors=errors, modulator=modulator, record=record)
+            reward = self.observed_reward(percept)
+            new |= self._learn(fast, state, active, modulator=modulator, reward=reward, record=record)
         if record is not None:
-            record |= {"embedding": embedding, "raw_output": raw, "hidden": hidden}
+            record |= {"embedding": encoded.post, "raw_output": raw, "hidden": hidden}
             if activation.memory is not None:
                 record["memory"] = activation.memory
         return raw[..., : self.output_size], new

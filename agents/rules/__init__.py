@@ -1,6 +1,6 @@
 """Plasticity rules by name: a rule is one class in one file and one row here."""
 
-from agents.rules.base import Bound, LowRank, Outer, Rule, Signal, Signals
+from agents.rules.base import Bound, LowRank, Outer, Rule, Signal, Signals, Trace
 from plastic_envs.utils.registry import Registry, Row
 
 RULES = Registry(
@@ -40,4 +40,4 @@ RULES = Registry(
     },
 )
 
-__all__ = ["RULES", "Bound", "LowRank", "Outer", "Rule", "Signal", "Signals"]
+__all__ = ["RULES", "Bound", "LowRank", "Outer", "Rule", "Signal", "Signals", "Trace"]

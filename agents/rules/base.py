@@ -1,16 +1,19 @@
-"""What a plasticity rule is: from local signals to the change of a layer's weights."""
+"""What a plasticity rule is: from local signals, and traces of its own, to the change of a layer's weights."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from types import MappingProxyType
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from plastic_envs.utils.checks import check_choice, check_float, check_int
 from plastic_envs.utils.errors import UsageError, WrongTypeError
 
-Signal = Literal["pre", "post", "error", "pre_error", "weight", "fast", "code"]
-
+Signal = Literal["pre", "post", "summed", "error", "pre_error", "weight", "fast", "reward", "modulator", "code"]
+Keeper = Literal["pre", "post", "synapse", "layer"]
 
 MOST_TOLD = 16
 """Coefficients of one name that a rule's description writes out."""
@@ -50,6 +53,26 @@ class LowRank(NamedTuple):
         return sum(parts[1:], start=parts[0])
 
 
+class Trace(NamedTuple):
+    """What a rule keeps of a layer of n inputs and m units from one step to the next, as tensors of the agent's state.
+
+    Attributes:
+        of: Whose it is: of each input neuron, "pre" (..., n), of each unit, "post" (..., m), of each "synapse"
+            (..., n, m), or of the whole "layer" (...,).
+        width: How many numbers each of them keeps, k: a last dimension more. None for one number without it.
+        start: What all of them are at birth.
+    """
+
+    of: Keeper
+    width: int | None = None
+    start: float = 0.0
+
+    def shape(self, n: int, m: int) -> tuple[int, ...]:
+        """Its dimensions behind those of the batch."""
+        own = {"pre": (n,), "post": (m,), "synapse": (n, m), "layer": ()}[self.of]
+        return own if self.width is None else (*own, self.width)
+
+
 class Bound(NamedTuple):
     """A bound of fast weights F that change by d: "hard", F + d; "soft", F + max(d, 0)(1 − F) + min(d, 0)(1 + F).
 
@@ -71,14 +94,18 @@ class Signals:
     """What one layer of n inputs and m units offers to a rule at one step, for any leading batch dimensions.
 
     The last rows of a layer belong to its biases: there `pre` is 1 where the rule changes biases, else 0.
-    `error`, `pre_error`, `weight` and `fast` are there if the rule lists them in `needs`.
+    All but `pre` and `post` are there if the rule lists them in `needs`.
 
     Attributes:
         pre: (..., n), the layer's input.
         post: (..., m), its activity after the nonlinearity.
         error: (..., m), the derivative of the network's loss by the layer's summed input.
         pre_error: (..., n), the same for the units that the layer's inputs come from.
-        summed: (..., m), the layer's summed input, pre times the weight in use; not in every network.
+        summed: (..., m), the layer's summed input, pre times the weight in use, and what else drives its units.
+        reward: (..., 1), what was paid for the action before: the slice "reward" of the observation, as the network
+            sees it.
+        modulator: (..., 1), what the network reads out as its modulator. The rule decides what it does: the network
+            then multiplies nothing by it.
         layer: The layer's number, from 0, in the order of the network's `rule_arguments`.
         weight: (..., n, m), the weight in use, slow + fast.
         fast: (..., n, m), the fast weight F alone, without the plasticity of its connections.
@@ -92,6 +119,8 @@ class Signals:
     pre_error: Tensor | None = None
     summed: Tensor | None = None
     layer: int = 0
+    reward: Tensor | None = None
+    modulator: Tensor | None = None
     read_weight: Callable[[], Tensor] | None = None
     read_fast: Callable[[], Tensor] | None = None
     read_back: Callable[[Tensor], Tensor] | None = None
@@ -121,12 +150,17 @@ def _read(name: Signal, signal: Callable[[], Tensor] | None) -> Tensor:
 class Rule(nn.Module):
     """A plasticity rule: write `change`, list the signals it reads in `needs`, done.
 
+    A rule that remembers lists its `traces` and writes `update` instead.
+
     A network uses the weights slow + plasticity ∘ F and applies the rule as F ← (1 − decay)·F + rate·change, where it
     modulates rate and decay itself. Learned coefficients of the rule are ordinary `nn.Parameter`s.
     """
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"pre", "post"})
     """The signals `change` reads; a network refuses a rule whose needs it cannot meet."""
+
+    traces: Mapping[str, Trace] = MappingProxyType({})
+    """What `update` gets and gives back at every step, by name; each layer and episode has its own."""
 
     plastic_biases: ClassVar[bool] = False
     """Whether biases change too (their presynaptic signal is then 1)."""
@@ -161,7 +195,19 @@ class Rule(nn.Module):
 
     def change(self, signals: Signals) -> Outer | LowRank | Tensor:
         """The raw change of a layer: `Outer` or `LowRank` where it is low-rank (fast), else a matrix (..., n, m)."""
-        raise UsageError(f"rule {type(self).__name__} has no method `change`: see agents.Rule")
+        raise UsageError(f"rule {type(self).__name__} has no method `change` or `update`: see agents.Rule")
+
+    def update(
+        self, signals: Signals, traces: Mapping[str, Tensor]
+    ) -> tuple[Outer | LowRank | Tensor, Mapping[str, Tensor]]:
+        """The change of a layer, as `change` gives it, and the layer's new traces.
+
+        Args:
+            signals: What the layer offers at this step.
+            traces: Those of before, by name: (...) and the dimensions of `Trace.shape`. They must not be changed in
+                place.
+        """
+        return self.change(signals), traces
 
 
 def _told(value: Tensor) -> str:
@@ -194,6 +240,70 @@ def dense_change(change: Outer | LowRank | Tensor, signals: Signals) -> Tensor:
     if isinstance(change, LowRank):
         return change.dense(signals)
     return change.dense() if isinstance(change, Outer) else change
+
+
+def check_traces(rule: Rule) -> None:
+    """Refuse traces that are none: a user's rule may set anything.
+
+    Raises:
+        UsageError: `traces` is no dict of `Trace`, or one of nobody's, of no width or without a number at birth.
+    """
+    name = type(rule).__name__
+    if not isinstance(rule.traces, Mapping):
+        raise WrongTypeError(f"the traces of rule {name} must be a dict from names to Trace, not {rule.traces!r}")
+    for key, trace in rule.traces.items():
+        what = f"trace {key!r} of rule {name}"
+        if not isinstance(trace, Trace):
+            raise WrongTypeError(f"{what} must be an agents.Trace, not {trace!r}")
+        check_choice(f"of ({what})", trace.of, get_args(Keeper))
+        if trace.width is not None:
+            check_int(f"width ({what})", trace.width, low=1)
+        check_float(f"start ({what})", trace.start, low=-math.inf)
+
+
+def born_traces(
+    rule: Rule, shapes: Mapping[str, tuple[int, int]], batch_shape: tuple[int, ...], like: Tensor
+) -> dict[str, dict[str, dict[str, Tensor]]]:
+    """The part of a newborn's state that holds a rule's traces, by layer and name; empty for a rule without any.
+
+    Args:
+        rule: The rule.
+        shapes: Inputs and units (n, m) of each layer.
+        batch_shape: (B,), with leading population dimensions.
+        like: Has the dtype and the device.
+    """
+    if not rule.traces:
+        return {}
+    return {
+        "traces": {
+            layer: {
+                name: like.new_full((*batch_shape, *trace.shape(n, m)), trace.start)
+                for name, trace in rule.traces.items()
+            }
+            for layer, (n, m) in shapes.items()
+        }
+    }
+
+
+def updated(
+    rule: Rule, signals: Signals, traces: Mapping[str, Tensor]
+) -> tuple[Outer | LowRank | Tensor, Mapping[str, Tensor]]:
+    """What a rule makes of a layer's signals and traces: its change, and the traces after it.
+
+    Raises:
+        UsageError: it gives something else, or traces of other names or shapes.
+    """
+    given = rule.update(signals, traces)
+    name = type(rule).__name__
+    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)):
+        raise WrongTypeError(f"update of rule {name} must return the change and a dict of traces, not {given!r}")
+    change, new = given
+    check_change(rule, change, signals)
+    if new is not traces:
+        has, wanted = ({key: tuple(value.shape) for key, value in each.items()} for each in (new, traces))
+        if has != wanted:
+            raise UsageError(f"update of rule {name} must return the traces {wanted}, not {has}")
+    return change, new
 
 
 def check_change(rule: Rule, change: object, signals: Signals) -> None:

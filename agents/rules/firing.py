@@ -82,7 +82,7 @@ class FiringRule(Rule):
         self.output_rows = check_choice("output", output, get_args(OutputRows))
         self.when = check_choice("when", when, get_args(When))
         self.edges = check_choice("edges", edges, get_args(Edges))
-        self.update = check_choice("update", update, get_args(Update))
+        self.additive = check_choice("update", update, get_args(Update)) == "additive"
         self.rate = check_float("rate", rate, low=0)
         self.l2 = check_float("l2", l2, low=0)
         self.rounds = check_int("rounds", rounds, low=1, high=8)
@@ -148,7 +148,7 @@ class FiringRule(Rule):
     def describe(self) -> str:
         """The rates r as tables; codes are written as bits, first round first."""
         codes = [f"{code:0{self.rounds}b}" for code in range(self.codes)]
-        change = {"additive": "w + {:g}·r", "multiplicative": "w·(1 + {:g}·r)"}[self.update].format(self.rate)
+        change = ("w + {:g}·r" if self.additive else "w·(1 + {:g}·r)").format(self.rate)
         when = {"mistakes": "after each mistake", "always": "after each example"}[self.when]
         parts = [f"w ← {change} {when}"]
         if (graph := self._graph()) is not None:

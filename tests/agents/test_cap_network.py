@@ -101,7 +101,7 @@ def literally(agent: CapNetwork, state: Any, features: Tensor, label: int, b: in
         return {"inputs": a, "graph": w, "outputs": u}
 
     def change(matrix: Tensor, i: int, j: int, rate: Tensor) -> None:
-        matrix[i, j] = matrix[i, j] + rate if rule.update == "additive" else matrix[i, j] * (1 + rate)
+        matrix[i, j] = matrix[i, j] + rate if rule.additive else matrix[i, j] * (1 + rate)
 
     for i, j in itertools.product(range(len(w)), repeat=2):
         if tables.graph is not None and state["edges"][b, i, j]:

@@ -235,7 +235,7 @@ def _steps(
         changed = (prediction != true) | (rule.when == "always")
         if isinstance(rule, FiringTable):
             change = changed.double() * rule.rate * rule.graph_table[0, 0] * elsewhere
-            absent = absent + change if rule.update == "additive" else absent * (1 + change)
+            absent = absent + change if rule.additive else absent * (1 + change)
         steps.append(
             {
                 **seen,

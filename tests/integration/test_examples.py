@@ -144,6 +144,7 @@ def test_custom_rule_is_ojas():
     expected = post[:, None, :] * (pre[:, :, None] - post[:, None, :] * weight)
     torch.testing.assert_close(change, expected)
     assert learns("CueReward", rule="examples.custom_rule:Oja", updates=60)
+    assert learns("CueReward", rule="examples.custom_rule:RewardHebb", updates=60)
 
 
 def test_custom_searcher_climbs_and_resumes():

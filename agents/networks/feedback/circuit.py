@@ -14,7 +14,7 @@ from agents.networks.feedback.options import FeedbackOptions
 from agents.networks.feedback.step import Change, Send, Sensed
 from agents.percepts import Percepts
 from agents.rules import LowRank, Outer, Rule, Signals
-from agents.rules.base import check_change
+from agents.rules.base import updated
 
 
 class FeedbackCircuit(Agent):
@@ -92,13 +92,19 @@ class FeedbackCircuit(Agent):
         """What changes are multiplied with: nothing where there is no label."""
         return labelled if self.rule.learning_rate() is not None else self.options.rate * labelled
 
-    def changes(self, sensed: Sensed, weights: Mapping[str, LearningWeights]) -> list[tuple[Change, Signals]]:
-        """Ask the rule for the change of each layer; and what it was asked with."""
+    def changes(
+        self,
+        sensed: Sensed,
+        weights: Mapping[str, LearningWeights],
+        traces: Mapping[str, Mapping[str, Tensor]],
+    ) -> tuple[list[tuple[Change, Signals]], dict[str, Mapping[str, Tensor]]]:
+        """Ask the rule for the change of each layer: what it was asked with, and its new traces if it keeps any."""
         needs, rule = self.rule.needs, self.rule
         missing = len(sensed.activities) - len(sensed.errors)  # e_0, where the rule does not need it
         errors = [sensed.errors[0]] * missing + sensed.errors
         changes: list[tuple[Change, Signals]] = []
-        for index, weight in enumerate(weights.values()):
+        kept: dict[str, Mapping[str, Tensor]] = {}
+        for index, (layer, weight) in enumerate(weights.items()):
             signals = Signals(
                 sensed.activities[index],
                 sensed.activities[index + 1],
@@ -110,10 +116,11 @@ class FeedbackCircuit(Agent):
                 read_fast=weight.matrix if "fast" in needs else None,
                 read_back=weight.read_back if "weight" in needs else None,
             )
-            change = rule.change(signals)
-            check_change(rule, change, signals)
+            change, new = updated(rule, signals, traces[layer] if rule.traces else {})
             changes.append((self._timed(weight, change), signals))
-        return changes
+            if new:
+                kept[layer] = new
+        return changes, kept
 
     def _timed(self, weight: LearningWeights, change: Change) -> Change:
         """The change times the rule's own learning rate η, less η·W if the rule lets its weights fade at that rate.

@@ -117,7 +117,8 @@ class _Lifetime:
             for value in (*sensed.summed, *sensed.activities[1:], *sensed.errors):
                 value.requires_grad_()
         with torch.set_grad_enabled(self.remember):
-            changes = [_as_low_rank(change) for change, _ in agent.changes(sensed, layers)]
+            asked, _ = agent.changes(sensed, layers, {})
+            changes = [_as_low_rank(change) for change, _ in asked]
         scale = self.scales[time]
         moments = [layer.write(change, scale) for layer, change in zip(layers.values(), changes, strict=True)]
         to_factors: list[Tensor] = []

@@ -14,6 +14,7 @@ from agents.networks.feedback.circuit import FeedbackCircuit
 from agents.networks.feedback.lifetime import live_by_pairs
 from agents.networks.feedback.step import Sensed, send
 from agents.percepts import Percepts
+from agents.rules.base import born_traces
 from plastic_envs.utils.checks import check_memory
 
 
@@ -31,7 +32,7 @@ class FeedbackNetwork(FeedbackCircuit):
     pathways", Nature Communications 2023.
     """
 
-    offers = frozenset({"pre", "post", "error", "pre_error", "weight", "fast"})
+    offers = frozenset({"pre", "post", "summed", "error", "pre_error", "weight", "fast"})
     learns_from_labels = True
 
     def draw_birth(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -71,10 +72,12 @@ class FeedbackNetwork(FeedbackCircuit):
         check_memory(f"{n_weights:,} weights are held {copies} times", 4e-9 * n_weights * copies, advice)
         weights = {layer: birth[f"weight.{layer}"].expand(*batch_shape, -1, -1) for layer in self.shapes}
         feedback = {layer: birth[f"feedback.{layer}"] for layer in self.shapes if f"feedback.{layer}" in birth}
-        return {"weights": weights, "feedback": feedback}
+        like = next(iter(weights.values()))
+        return {"weights": weights, "feedback": feedback, **born_traces(self.rule, self.shapes, batch_shape, like)}
 
     def _learns_by_pairs(self) -> bool:
-        return self.plastic and (self.rule.low_rank or self.rule.rank_one) and self.rule.bound is None
+        rule = self.rule
+        return self.plastic and (rule.low_rank or rule.rank_one) and rule.bound is None and not rule.traces
 
     def perceive(self, observations: Tensor, state: State) -> Percepts:
         """Cut observations (S, B, D) into features and labels; what follows them is not used."""
@@ -89,7 +92,8 @@ class FeedbackNetwork(FeedbackCircuit):
         if record is not None:
             self._record(record, sensed, percept, weights)
         if self.plastic:
-            changes = self.changes(sensed, weights)  # from the weights before any change
+            changes, traces = self.changes(sensed, weights, state.get("traces", {}))  # from weights before any change
+            state = state | _where_labelled(percept.labelled, traces, state)
             for weight, (change, signals) in zip(weights.values(), changes, strict=True):
                 weight.write(change, signals, self.rate(percept.labelled.squeeze(-1)))
         return sensed.summed[-1], state | {"weights": {layer: weight.matrix() for layer, weight in weights.items()}}
@@ -129,3 +133,22 @@ class FeedbackNetwork(FeedbackCircuit):
             *(f"error.{layer}" for layer in range(count + 1)),
             *(f"angle.{layer}" for layer in range(1, count)),
         )
+
+
+def _where_labelled(
+    labelled: Tensor, traces: Mapping[str, Mapping[str, Tensor]], state: State
+) -> dict[str, dict[str, dict[str, Tensor]]]:
+    """The rule's traces after a step, as they were where there is no label (B, 1); nothing if it keeps none."""
+    if not traces:
+        return {}
+
+    def chosen(new: Tensor, old: Tensor) -> Tensor:
+        batch = state["weights"][next(iter(traces))].dim() - 2
+        return new.where(labelled.bool().view(-1, *[1] * (new.dim() - batch)), old)
+
+    return {
+        "traces": {
+            layer: {name: chosen(new, state["traces"][layer][name]) for name, new in layers.items()}
+            for layer, layers in traces.items()
+        }
+    }

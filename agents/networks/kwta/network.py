@@ -92,7 +92,7 @@ class CapNetwork(Agent):
             birth = self.draw_birth(batch_shape[-1], torch.Generator().manual_seed(self._seed))
         state = dict(birth)
         rule, units = self._learner, self.options.hidden
-        start = 1.0 if rule is not None and rule.update == "multiplicative" else 0.0
+        start = 0.0 if rule is None or rule.additive else 1.0
         n_weights = math.prod(batch_shape) * units * (units * ("edges" in birth) + self.output_size)
         remembered = rule is not None and torch.is_grad_enabled() and not (unscored and _learns_in_place(rule))
         copies = 2 if steps is None or not remembered else 2 * steps
@@ -211,7 +211,7 @@ class CapNetwork(Agent):
 
 def _learns_in_place(rule: FiringRule) -> bool:
     """Whether the weights are linear in the rule, and the drives known beforehand."""
-    return rule.update == "additive" and rule.input_table is None
+    return rule.additive and rule.input_table is None
 
 
 def _terms(rates: Tensor, columns: Tensor) -> Iterator[Tensor]:
@@ -223,5 +223,5 @@ def _terms(rates: Tensor, columns: Tensor) -> Iterator[Tensor]:
 def _apply(rule: FiringRule, weight: Tensor, changes: Any) -> Tensor:
     """Change weights by rates, one after the other."""
     for change in changes:
-        weight = weight + change if rule.update == "additive" else weight * (1 + change)
+        weight = weight + change if rule.additive else weight * (1 + change)
     return weight
