@@ -8,7 +8,7 @@ export OMP_NUM_THREADS := 1
 
 CLIENTS := .venv-clients
 
-.PHONY: demo test slow clients lint format bench clean
+.PHONY: demo test slow clients lint format bench dist clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -56,5 +56,14 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.worlds
 	$(BIN)/python -m benchmarks.generations
 
+# Wheel and source distribution, and a try of the wheel alone in an environment of its own.
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/pip install --quiet -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[all]"
+	cd dist && venv/bin/plastic-envs train CueReward --hidden 8 --budget 2048 --out try
+	cd dist && venv/bin/plastic-envs report try
+
 clean:
-	rm -rf .venv .venv-clients .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf dist .venv .venv-clients .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
