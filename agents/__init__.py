@@ -1,12 +1,12 @@
 """Agents whose weights change while they live: networks, plasticity rules, and the loop they live in."""
 
 from agents.agent import Agent, State
-from agents.factory import make, make_for, misfit, transplant
+from agents.factory import incompatibility, make, make_for, transfer_rule
 from agents.networks import NETWORKS
 from agents.networks.cells import CELLS
 from agents.networks.front_ends import FRONT_ENDS
 from agents.rollouts.rollout import Rollout, rollout
-from agents.rules import RULES, Bound, LowRank, Outer, Rule, Signals, Trace
+from agents.rules import RULES, Bound, LowRank, RankOne, Rule, Signals, Trace
 from agents.saving import load, save
 from agents.species import Species
 
@@ -18,18 +18,18 @@ __all__ = [
     "Agent",
     "Bound",
     "LowRank",
-    "Outer",
+    "RankOne",
     "Rollout",
     "Rule",
     "Signals",
     "Species",
     "State",
     "Trace",
+    "incompatibility",
     "load",
     "make",
     "make_for",
-    "misfit",
     "rollout",
     "save",
-    "transplant",
+    "transfer_rule",
 ]

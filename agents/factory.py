@@ -227,10 +227,10 @@ def make_for(task: Task, **settings: Any) -> Agent:
     """Build an agent of the sizes, and with the normalisation, that a task asks for; `settings` as in `make`.
 
     Raises:
-        UsageError: as in `make`; or the network cannot live in the task (see `misfit`).
+        UsageError: as in `make`; or the network cannot live in the task (see `incompatibility`).
     """
     chosen = {key: settings[key] for key in ("rule", "network") if key in settings}
-    if problem := misfit(task, **chosen):
+    if problem := incompatibility(task, **chosen):
         raise UsageError(problem)
     if _network_class(**chosen).learns_from_labels:
         settings = {"features": task.slices["label"].start, **settings}
@@ -242,7 +242,7 @@ def make_for(task: Task, **settings: Any) -> Agent:
     return make(task.observation_size, task.output_size, **settings)
 
 
-def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str:
+def incompatibility(task: Task, rule: str = "hebbian", network: str | None = None) -> str:
     """Why the network that these settings choose cannot live in a task; empty if it can."""
     check_task(task)
     reward = task.slices.get("reward")
@@ -263,7 +263,7 @@ def misfit(task: Task, rule: str = "hebbian", network: str | None = None) -> str
     return ""
 
 
-def transplant(agent: Agent, task: Task, network: str | None = None) -> Agent:
+def transfer_rule(agent: Agent, task: Task, network: str | None = None) -> Agent:
     """A new network for another task that learns by an agent's rule, and has nothing else of it.
 
     Only where both normalise observations, of one size, does it see them as the agent did.

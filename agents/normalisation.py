@@ -9,7 +9,7 @@ MIN_VARIANCE = 1e-2
 """Smaller variances count as this one, so that what hardly varies is not blown up (Salimans 2017)."""
 
 
-class Moments(NamedTuple):
+class RunningMeanStd(NamedTuple):
     """Sums over observations, float64: their number (...), the sum (..., D) and the sum of the squares (..., D).
 
     Those of a population are kept apart, so that what comes of them does not depend on who lived together.
@@ -20,15 +20,15 @@ class Moments(NamedTuple):
     square: Tensor
 
     @classmethod
-    def of(cls, observations: Tensor, counts: Tensor) -> "Moments":
+    def of(cls, observations: Tensor, counts: Tensor) -> "RunningMeanStd":
         """Of those observations (..., B, D) that `counts` (..., B)."""
         mask = counts.bool() | torch.zeros_like(observations[..., 0], dtype=torch.bool)
         values = observations.double().where(mask.unsqueeze(-1), 0.0)
         return cls(mask.sum(-1).double(), values.sum(-2), values.square().sum(-2))
 
-    def plus(self, other: "Moments") -> "Moments":
+    def plus(self, other: "RunningMeanStd") -> "RunningMeanStd":
         """Of both together."""
-        return Moments(*(mine + its for mine, its in zip(self, other, strict=True)))
+        return RunningMeanStd(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
 class RunningNormalisation(nn.Module):
@@ -54,7 +54,7 @@ class RunningNormalisation(nn.Module):
         return ((observations - self.mean) * scale).to(observations.dtype)
 
     @torch.no_grad()
-    def update(self, seen: Moments) -> None:
+    def update(self, seen: RunningMeanStd) -> None:
         """Count further observations in (Chan et al. 1983); nothing if they are not finite."""
         number = seen.number.sum()
         total, square = (part.reshape(-1, part.shape[-1]).sum(0) for part in (seen.total, seen.square))  # (D,)

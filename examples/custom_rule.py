@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from agents import Outer, Rule, Signals, Trace
+from agents import RankOne, Rule, Signals, Trace
 
 
 class Oja(Rule):
@@ -19,7 +19,7 @@ class Oja(Rule):
 
     def change(self, signals: Signals) -> Tensor:
         """The change of a layer's weights (..., n, m), for any leading batch dimensions."""
-        hebb = Outer(signals.pre, signals.post).dense()
+        hebb = RankOne(signals.pre, signals.post).dense()
         return hebb - signals.post.square().unsqueeze(-2) * signals.weight
 
 
@@ -44,7 +44,7 @@ class RewardHebb(Rule):
 
     def update(self, signals: Signals, traces: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The change (..., n, m) before the learning rate, and the trace that this step is in already."""
-        hebb = Outer(signals.pre, signals.post).dense()
+        hebb = RankOne(signals.pre, signals.post).dense()
         eligibility = (1 - self.delta) * traces["eligibility"] + hebb
         assert signals.reward is not None
         return signals.reward.unsqueeze(-1) * eligibility, {"eligibility": eligibility}

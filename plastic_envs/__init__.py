@@ -20,7 +20,7 @@ import gymnasium
 
 from plastic_envs.core.policies import play
 from plastic_envs.core.supervised import SupervisedTask
-from plastic_envs.core.task import Episode, Slice, Step, Task, Trace, layout
+from plastic_envs.core.task import Episode, Slice, Step, Task, Trajectory, layout
 from plastic_envs.core.world_task import WorldTask
 from plastic_envs.envs.env import TaskEnv
 from plastic_envs.envs.vector_env import TaskVectorEnv
@@ -41,7 +41,7 @@ __all__ = [
     "Task",
     "TaskEnv",
     "TaskVectorEnv",
-    "Trace",
+    "Trajectory",
     "UsageError",
     "WorldTask",
     "layout",

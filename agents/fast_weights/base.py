@@ -7,7 +7,7 @@ from torch import Tensor
 
 from agents.fast_weights.rollout_weights import RolloutWeights
 from agents.layers import PlasticLinear
-from agents.rules.base import Bound, Outer
+from agents.rules.base import Bound, RankOne
 
 
 class FastWeights(Protocol):
@@ -27,7 +27,7 @@ class FastWeights(Protocol):
     def read_back(self, layer: str, post: Tensor, rows: int, slow: Tensor) -> Tensor:
         """The sum slow + post (Λ∘F)ᵀ over the first `rows` inputs (..., B, rows)."""
 
-    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+    def write(self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor) -> None:
         """F ← (1 − decay) F + rate · change for each layer; rate and decay are (..., B)."""
 
     def matrix(self, layer: str) -> Tensor:
@@ -58,7 +58,7 @@ class DenseFastWeights:
         """The sum slow + post (Λ∘F)ᵀ over the first `rows` inputs."""
         return slow + (self.matrix(layer)[..., :rows, :] @ post.unsqueeze(-1)).squeeze(-1)
 
-    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+    def write(self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Decay, add the change, and limit to [−clip, clip]."""
         keep, rate = 1 - decay[..., None, None], rate[..., None, None]
         for name, change in changes.items():
@@ -84,7 +84,7 @@ class TraceFastWeights(DenseFastWeights):
         self._bound = bound
         self._in_use: dict[str, Tensor] = {}
 
-    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+    def write(self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Decay, and add the change within the bound."""
         keep, rate = 1 - decay[..., None, None], rate[..., None, None]
         for name, change in changes.items():
@@ -100,16 +100,16 @@ class TraceFastWeights(DenseFastWeights):
 
 
 def gather(
-    traces: Mapping[str, Tensor], changes: Mapping[str, Outer | Tensor], gain: Tensor, decay: Tensor
+    traces: Mapping[str, Tensor], changes: Mapping[str, RankOne | Tensor], gain: Tensor, decay: Tensor
 ) -> dict[str, Tensor]:
     """Eligibility traces (1 − decay) E + gain · change of each layer; both are (..., B) or less."""
     keep, gain = (1 - decay)[..., None, None], gain[..., None, None]
     return {name: keep * traces[name] + gain * dense(change) for name, change in changes.items()}
 
 
-def dense(change: Outer | Tensor) -> Tensor:
+def dense(change: RankOne | Tensor) -> Tensor:
     """A change as a matrix (..., n, m)."""
-    return change.dense() if isinstance(change, Outer) else change
+    return change.dense() if isinstance(change, RankOne) else change
 
 
 def _plasticity(layer: PlasticLinear) -> Tensor:

@@ -25,7 +25,7 @@ class Pairs:
         lefts: (N, R, n), of which the first `count` are there.
         rights: (N, R, m).
         count: How many pairs there are.
-        weights: (N, 1 + count), what is left of the base and of each pair; None if nothing fades.
+        weights: (N, 1 + count), what is left of the base and of each pair; None if nothing decays.
         before: The base before this chunk, transposed, if it cannot be had back otherwise.
     """
 

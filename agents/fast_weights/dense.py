@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from agents.rules.base import Bound, LowRank, Outer, Signals, dense_change
+from agents.rules.base import Bound, LowRank, RankOne, Signals, dense_change
 
 
 class LearningWeights(Protocol):
@@ -43,7 +43,7 @@ class DenseWeights:
         matrix = self._matrix.detach() if constant else self._matrix
         return (post.unsqueeze(-2) @ matrix.transpose(-1, -2)).squeeze(-2)
 
-    def write(self, change: Outer | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
+    def write(self, change: RankOne | LowRank | Tensor, signals: Signals, rate: Tensor) -> None:
         """W ← W + rate · change."""
         new = rate[..., None, None] * dense_change(change, signals)
         self._matrix = self._matrix + new if self._bound is None else self._bound.add(self._matrix, new)

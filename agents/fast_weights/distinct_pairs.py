@@ -22,7 +22,7 @@ from torch import Tensor
 from agents.fast_weights.distinct_pairs_nodes import Chunk, Fold, Open, Products, Read, Remember
 from agents.fast_weights.rollout_weights import RolloutWeights
 from agents.layers import PlasticLinear
-from agents.rules.base import Outer
+from agents.rules.base import RankOne
 
 
 def chunk_size(layer: PlasticLinear) -> int:
@@ -74,18 +74,18 @@ class DistinctPairs(RolloutWeights):
         """The product pre (W + Λ∘F): (B, n) to (B, m)."""
         return self._layers[layer].multiply(pre)
 
-    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+    def write(self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Remember the step's pairs; rate and decay are (B,)."""
         for name, change in changes.items():
-            assert isinstance(change, Outer)
+            assert isinstance(change, RankOne)
             self._layers[name].write(change, rate, 1 - decay)
 
     def write_retroactive(
-        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
+        self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
     ) -> None:
         """F ← (1 − decay) F + rate · E, then E ← (1 − trace_decay) E + gain · change; all are (B,)."""
         for name, change in changes.items():
-            assert isinstance(change, Outer)
+            assert isinstance(change, RankOne)
             self._layers[name].write_trace(change, rate, 1 - decay, gain, 1 - trace_decay)
 
     def matrix(self, layer: str) -> Tensor:
@@ -124,7 +124,7 @@ class _Layer:
         self._token: Tensor = Open.run(self._chunk, self._weight, self.plasticity, *starts)
         self._scales, self._trace_scales = self._units
         self._products: Products | None = None
-        self._last: Outer | None = None
+        self._last: RankOne | None = None
 
     def multiply(self, pre: Tensor) -> Tensor:
         """The product pre (W + Λ∘F)."""
@@ -134,19 +134,19 @@ class _Layer:
         total, self._token = Read.run(self._token, pre, self._scales, self._products)
         return total
 
-    def write(self, pair: Outer, rate: Tensor, keep: Tensor) -> None:
+    def write(self, pair: RankOne, rate: Tensor, keep: Tensor) -> None:
         """F ← keep F + rate · pre ⊗ post."""
         again = self._remember(pair)
         self._scales = self._plus(self._scales * keep, rate, again)
 
-    def write_trace(self, pair: Outer, rate: Tensor, keep: Tensor, gain: Tensor, trace_keep: Tensor) -> None:
+    def write_trace(self, pair: RankOne, rate: Tensor, keep: Tensor, gain: Tensor, trace_keep: Tensor) -> None:
         """F ← keep F + rate · E, then E ← trace_keep E + gain · pre ⊗ post."""
         again = self._remember(pair)
         scales = self._scales * keep + rate * self._trace_scales
         self._scales = self._plus(scales, torch.zeros_like(gain), again)
         self._trace_scales = self._plus(self._trace_scales * trace_keep, gain, again)
 
-    def _remember(self, pair: Outer) -> bool:
+    def _remember(self, pair: RankOne) -> bool:
         """Remember a pair, in a new chunk if this one is full; whether it was there already, as the last one."""
         fixed = not (pair.pre.requires_grad or pair.post.requires_grad)
         if fixed and self._last is not None and all(map(torch.equal, pair, self._last)):

@@ -16,7 +16,7 @@ from torch import Tensor
 from agents.fast_weights.fused_nodes import Advance, Life, Open, Show, as_change, to_array
 from agents.fast_weights.rollout_weights import RolloutWeights
 from agents.layers import PlasticLinear
-from agents.rules.base import Bound, Outer
+from agents.rules.base import Bound, RankOne
 
 
 class FusedWeights(RolloutWeights):
@@ -26,7 +26,7 @@ class FusedWeights(RolloutWeights):
         layers: The layers.
         batch_shape: (B,) or (P, B).
         steps: How many steps the rollout will have at most.
-        fades: Whether F loses part of itself at a step.
+        decays: Whether F loses part of itself at a step.
         bound: What keeps F within limits.
         traces: Whether there are eligibility traces.
     """
@@ -37,29 +37,31 @@ class FusedWeights(RolloutWeights):
         batch_shape: tuple[int, ...],
         steps: int,
         *,
-        fades: bool,
+        decays: bool,
         bound: Bound | None = None,
         traces: bool = False,
     ) -> None:
         self.batch_shape = batch_shape
-        self._layers = {name: _Layer(layer, batch_shape, steps, fades, bound, traces) for name, layer in layers.items()}
+        self._layers = {
+            name: _Layer(layer, batch_shape, steps, decays, bound, traces) for name, layer in layers.items()
+        }
 
     def multiply(self, layer: str, pre: Tensor) -> Tensor:
         """The product pre (W + Λ∘F)."""
         return self._layers[layer].multiply(pre)
 
-    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+    def write(self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor) -> None:
         """F ← (1 − decay) F + rate · change."""
         for name, change in changes.items():
-            assert isinstance(change, Outer)
+            assert isinstance(change, RankOne)
             self._layers[name].write(change, rate, decay)
 
     def write_retroactive(
-        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
+        self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
     ) -> None:
         """F ← (1 − decay) F + rate · E, then E ← (1 − trace_decay) E + gain · change."""
         for name, change in changes.items():
-            assert isinstance(change, Outer)
+            assert isinstance(change, RankOne)
             self._layers[name].write(change, rate, decay, gain, trace_decay)
 
     def matrix(self, layer: str) -> Tensor:
@@ -88,7 +90,7 @@ class _Layer:
         layer: PlasticLinear,
         batch_shape: tuple[int, ...],
         steps: int,
-        fades: bool,
+        decays: bool,
         bound: Bound | None,
         traces: bool,
     ) -> None:
@@ -97,9 +99,9 @@ class _Layer:
         n, m = layer.weight.shape[-2:]
         own = torch.broadcast_tensors(layer.weight, layer.plasticity)  # type: ignore[no-untyped-call]
         weight, plasticity = (part.reshape(-1, n, m).contiguous() for part in own)  # of all individuals, or one for all
-        self._batch_shape, self._fades = batch_shape, fades
+        self._batch_shape, self._decays = batch_shape, decays
         self._rows = rows = math.prod(batch_shape)
-        self._life = Life(weight, plasticity, rows, steps, fades, bound, traces)
+        self._life = Life(weight, plasticity, rows, steps, decays, bound, traces)
         self._token: Tensor = Open.run(self._life, weight, plasticity)
         nothing, all_of_it = weight.new_zeros(rows), weight.new_ones(rows)
         traced = (nothing, all_of_it) if traces else (None, None)
@@ -117,7 +119,7 @@ class _Layer:
         return total if len(self._batch_shape) == 1 else total.view(*self._batch_shape, -1)
 
     def write(
-        self, pair: Outer, rate: Tensor, decay: Tensor, gain: Tensor | None = None, trace_decay: Tensor | None = None
+        self, pair: RankOne, rate: Tensor, decay: Tensor, gain: Tensor | None = None, trace_decay: Tensor | None = None
     ) -> None:
         """Let a change wait for the next product."""
         self._carry_out()
@@ -125,7 +127,7 @@ class _Layer:
             self._flat(pair.pre, 1),
             self._flat(pair.post, 1),
             self._flat(rate),
-            self._flat(1 - decay) if self._fades else self._nothing[3],
+            self._flat(1 - decay) if self._decays else self._nothing[3],
             None if gain is None else self._flat(gain),
             None if trace_decay is None else self._flat(1 - trace_decay),
         )

@@ -89,7 +89,7 @@ def advance(
 
 
 @compiled
-def go_back(
+def backward_pass(
     fast: Array,
     eligibility: Maybe,
     pre: Array,

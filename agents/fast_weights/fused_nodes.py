@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from agents.fast_weights.autograd import Node, first_order
-from agents.fast_weights.fused_kernels import Array, advance, go_back
+from agents.fast_weights.fused_kernels import Array, advance, backward_pass
 from agents.rules.base import Bound
 
 
@@ -63,7 +63,7 @@ class Life:
         plasticity: Λ, likewise.
         rows: N, the episodes of all individuals.
         steps: How many there will be at most.
-        fades: Whether F loses part of itself at a step.
+        decays: Whether F loses part of itself at a step.
         bound: What keeps F within limits.
         traces: Whether there are eligibility traces.
     """
@@ -74,7 +74,7 @@ class Life:
         plasticity: Tensor,
         rows: int,
         steps: int,
-        fades: bool,
+        decays: bool,
         bound: Bound | None,
         traces: bool,
     ) -> None:
@@ -85,7 +85,7 @@ class Life:
         self.now = Matrices(fast, np.zeros_like(fast) if traces else None)
         limit = fast.dtype.type(math.inf if bound is None else bound.limit)
         self._bound = (limit, bound is not None and bound.kind == "soft")
-        self._undoes = bound is None and not fades and not traces
+        self._undoes = bound is None and not decays and not traces
         self._changes: list[Change] = []
         self._kept: list[Matrices] = []
         self._again: list[Matrices] = []  # `_formed` ones, from step `_first` on
@@ -117,14 +117,14 @@ class Life:
             self._gradients = Gradients(self)
         return self._gradients
 
-    def go_back(self, number: int, query: Array, to_out: Array, gradients: "Gradients") -> list[Array | None]:
+    def backward_pass(self, number: int, query: Array, to_out: Array, gradients: "Gradients") -> list[Array | None]:
         """Send gradients back through a step: those by its query and its change; the others are added up."""
         change = self._changes[number]
         given = [None if part is None else np.empty(part.shape, part.dtype) for part in (query, *change)]
         matrices = self._after(number, gradients) if self._undoes else self._before(number)
         asked = (*matrices, *change, *self._bound, self.weight, self.plasticity, query, to_out)
         undo = True if self._undoes else None
-        go_back(*asked, *gradients.matrices, gradients.plasticity, *given, undo)
+        backward_pass(*asked, *gradients.matrices, gradients.plasticity, *given, undo)
         gradients.reads.append((query, to_out))
         return given
 
@@ -203,7 +203,7 @@ class Advance(Node):
         gradients = life.gather(token)
         shape = (len(ctx.query), life.weight.shape[2])
         to_out = np.zeros(shape, ctx.query.dtype) if to_total is None else to_array(to_total.contiguous())
-        given = life.go_back(ctx.number, ctx.query, to_out, gradients)
+        given = life.backward_pass(ctx.number, ctx.query, to_out, gradients)
         to_query, *to_change = (None if part is None else torch.from_numpy(part) for part in given)
         return life.nothing, to_query, None, *to_change
 

@@ -20,7 +20,7 @@ from agents.fast_weights.autograd import make_handle
 from agents.fast_weights.history_nodes import Fold, Open, Read, Write
 from agents.fast_weights.history_products import Asked, Pairs, Start
 from agents.layers import PlasticLinear
-from agents.rules.base import Outer
+from agents.rules.base import RankOne
 
 
 def chunk_size(steps: int) -> int:
@@ -112,13 +112,13 @@ class FastHistory:
             asked.answers = answers
         return total
 
-    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+    def write(self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor) -> None:
         """Remember the step's pairs; a full chunk is first folded into the matrices."""
         if self._pairs.length == self._chunk:
             folded, self._scale = self._fold()
             self._begin(folded)
         self._scale = self._scale * (1 - decay)
-        pairs: list[Outer] = [change for change in changes.values() if isinstance(change, Outer)]
+        pairs: list[RankOne] = [change for change in changes.values() if isinstance(change, RankOne)]
         factors = [pair.pre for pair in pairs] + [pair.post for pair in pairs]
         self._handle = Write.run(rate / self._scale, self._handle, self._pairs, self._inputs, *factors)
 

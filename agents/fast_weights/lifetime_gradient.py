@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from agents.fast_weights.autograd import Node, first_order
 from agents.fast_weights.fused_kernels import Array
 from agents.fast_weights.fused_nodes import outer_sum, to_array
-from agents.fast_weights.lifetime_kernels import Kind, Pair, Rates, go_back
+from agents.fast_weights.lifetime_kernels import Kind, Pair, Rates, backward_pass
 from agents.layers import with_ones
 from agents.networks.modulation import StepRates
 from agents.rules.base import Bound
@@ -40,13 +40,13 @@ class Ways(NamedTuple):
 
     Attributes:
         rates: From the modulator's summed input (..., B), 0 where nothing modulates, and the rule's learning rate.
-        fades: Whether F loses part of itself at a step.
+        decays: Whether F loses part of itself at a step.
         bound: What keeps F within limits.
         held: Where the drive alone was the activity (..., T, B, n), bool; None for nowhere.
     """
 
     rates: Callable[[Tensor, Tensor | None], StepRates]
-    fades: bool
+    decays: bool
     bound: Bound | None
     held: Tensor | None
 
@@ -107,14 +107,14 @@ class _Lifetime(Node):
         if readout is not None:
             reading[:] = to_array(readout[..., :-1, 0])
         ends = steps.pair(fast, eligibility, n), steps.pair(to_fast, to_eligibility, n)
-        go_back(activity, slope, to_all, *steps.arrays(), steps.kind(), w, own, reading, to_own, *ends)
+        backward_pass(activity, slope, to_all, *steps.arrays(), steps.kind(), w, own, reading, to_own, *ends)
         with np.errstate(all="ignore"):  # a life that diverges is seen by its gradients
             to_summed = to_all * slope
         to_weight = torch.from_numpy(outer_sum(activity[:-1], to_summed, len(w))).view(weight.shape)
         to_drive = torch.from_numpy(to_summed if held is None else np.where(held, to_all, 0))
         to_drive = to_drive.view(len(slope), *hidden.shape[:-3], *hidden.shape[-2:]).movedim(0, -3)
         to_plasticity = torch.from_numpy(to_own).view(plasticity.shape)
-        return None, to_drive, to_weight, to_plasticity, *steps.go_back(), None, None, None
+        return None, to_drive, to_weight, to_plasticity, *steps.backward_pass(), None, None, None
 
 
 class _Steps:
@@ -130,8 +130,8 @@ class _Steps:
             rate, decay, trace = (part.expand_as(raw) for part in ways.rates(self._raw, self._eta))
             # where traces would grow changes are not taken off again: what is left would be rounding alone
             grows = traces and not bool(((1 - trace).abs() <= 1).all())
-            self._undoes = self._bound is None and not ways.fades and not grows
-            keep = 1 - decay if ways.fades or grows else torch.ones_like(raw)
+            self._undoes = self._bound is None and not ways.decays and not grows
+            keep = 1 - decay if ways.decays or grows else torch.ones_like(raw)
             self._rates = (rate, keep, *((trace, 1 - trace) if traces else (None, None)))
         self._to_rates = Rates(*(np.zeros_like(self._array(part)) for part in self._rates))
 
@@ -156,7 +156,7 @@ class _Steps:
                 array[:] = to_array(part).reshape(array.shape)
         return pair
 
-    def go_back(self) -> tuple[Tensor | None, Tensor | None]:
+    def backward_pass(self) -> tuple[Tensor | None, Tensor | None]:
         """Gradients by the modulator's weights and by η."""
         shape = (self._shape[-2], *self._shape[:-2], -1)
         given = {

@@ -105,7 +105,7 @@ def _steps_in_chunk(steps: int, kind: Kind, keep_eligibility: Array) -> int:
 
 
 @compiled
-def go_back(
+def backward_pass(
     hidden: Array,
     slope: Array,
     to_hidden: Array,

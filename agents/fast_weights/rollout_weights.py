@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from agents.rules.base import Outer
+from agents.rules.base import RankOne
 
 
 class RolloutWeights(ABC):
@@ -28,12 +28,12 @@ class RolloutWeights(ABC):
         """The product pre (W + Λ∘F): (..., B, n) to (..., B, m)."""
 
     @abstractmethod
-    def write(self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor) -> None:
+    def write(self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor) -> None:
         """F ← (1 − decay) F + rate · change for each layer; rate and decay are (..., B)."""
 
     @abstractmethod
     def write_retroactive(
-        self, changes: Mapping[str, Outer | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
+        self, changes: Mapping[str, RankOne | Tensor], rate: Tensor, decay: Tensor, gain: Tensor, trace_decay: Tensor
     ) -> None:
         """F ← (1 − decay) F + rate · E, then E ← (1 − trace_decay) E + gain · change; all are (..., B) or less."""
 

@@ -39,7 +39,7 @@ class Cell(ABC):
         """From the summed input (..., G) and the cell state (..., H) to the new activity."""
 
     @abstractmethod
-    def send_back(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
+    def backward(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
         """From the derivative by the new activity (..., H) to that by the summed input (..., G).
 
         The incoming cell state `memory` counts as constant: the derivative reaches one step back only.
@@ -64,7 +64,7 @@ class RNNCell(Cell):
         hidden = summed.relu()
         return Activation(hidden, None, hidden)
 
-    def send_back(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
+    def backward(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
         """Pass the error where the unit is active."""
         return rectify_back(error, activation.hidden)
 
@@ -84,7 +84,7 @@ class LSTMCell(Cell):
         new_memory = f * memory + i * g
         return Activation(o * new_memory.tanh(), new_memory, torch.cat([i, f, g, o], -1))
 
-    def send_back(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
+    def backward(self, error: Tensor, activation: Activation, memory: Tensor | None) -> Tensor:
         """The derivative through the gates of this step."""
         assert activation.memory is not None
         assert memory is not None

@@ -15,11 +15,11 @@ from agents.fast_weights.fused import FusedWeights
 from agents.fast_weights.history import FastHistory, chunk_size
 from agents.fast_weights.rollout_weights import RolloutWeights
 from agents.layers import PlasticLinear, with_ones
-from agents.networks.active import Active
+from agents.networks.activity import Activity
 from agents.networks.front_ends import make_front_end
 from agents.networks.modulation import SIGNED, StepRates, squash
 from agents.networks.options import PlasticityOptions
-from agents.rules import LowRank, Outer, Rule, Signals
+from agents.rules import LowRank, RankOne, Rule, Signals
 from agents.rules.base import born_traces, updated
 from plastic_envs.utils.errors import UsageError
 
@@ -65,8 +65,8 @@ class FastWeightNetwork(Agent):
         """How many numbers the network works on at a step: features instead of pixels, and the rest."""
         self.plastic = bool(rule.needs)
         self.batched = rule.batched
-        self.fades = rule.decay == "rate" or (rule.decay == "network" and options.decay > 0)
-        if self.plastic and self.fades and options.modulation in SIGNED:
+        self.decays = rule.decay == "rate" or (rule.decay == "network" and options.decay > 0)
+        if self.plastic and self.decays and options.modulation in SIGNED:
             raise UsageError(
                 f"modulation={options.modulation} can be negative, and the weights that fade by this rule would grow "
                 "without end: choose sigmoid or double-sigmoid, or a rule without decay"
@@ -180,7 +180,7 @@ class FastWeightNetwork(Agent):
         if not self._holds_trace or not rule.rank_one or (traces and self.options.fan_out):
             return None
         if self._fuses():
-            return FusedWeights(layers, batch_shape, steps, fades=self.fades, bound=rule.bound, traces=traces)
+            return FusedWeights(layers, batch_shape, steps, decays=self.decays, bound=rule.bound, traces=traces)
         pairs = rule.bound is None and len(batch_shape) == 1
         if pairs and saving(layers, batch_shape[0], steps) >= self.pairs_from:
             return DistinctPairs(layers, batch_shape[0], traces=traces)
@@ -221,7 +221,7 @@ class FastWeightNetwork(Agent):
         self,
         fast: Fast,
         state: State,
-        active: Mapping[str, Active],
+        activities: Mapping[str, Activity],
         *,
         modulator: Tensor | None = None,
         reward: Tensor | None = None,
@@ -232,16 +232,16 @@ class FastWeightNetwork(Agent):
         Args:
             fast: What `_open` gave.
             state: The state at the start of the step.
-            active: What each layer did; with errors where the network has them.
+            activities: What each layer did; with errors where the network has them.
             modulator: The modulator's summed input (..., B).
             reward: What `observed_reward` gave.
             record: Gets what `_recordable_fast` names.
         """
         options = self.options
-        post = next(iter(active.values())).post
+        post = next(iter(activities.values())).post
         ones = post.new_ones(post.shape[:-1])
         factor = ones if modulator is None else squash(options.modulation, modulator)
-        changes, kept = self._changes(fast, active, state.get("traces", {}), factor, reward)
+        changes, kept = self._changes(fast, activities, state.get("traces", {}), factor, reward)
         factor = ones if self.rule_modulates else factor
         rate, fading, fading_traces = self._rates(factor, self.rule.learning_rate())
         # max_norm / max(norm, max_norm): where nothing changes the norm is 0 and its square root has no derivative
@@ -267,27 +267,27 @@ class FastWeightNetwork(Agent):
         options = self.options
         own = options.rate if eta is None else eta.unsqueeze(-1)  # (1,) or (P, 1)
         step_rate = options.rate if options.retroactive else own
-        fades = options.decay if self.rule.decay == "network" else step_rate
+        decays = options.decay if self.rule.decay == "network" else step_rate
         return StepRates(
             step_rate * (torch.ones_like(factor) if options.fan_out else factor),
-            torch.zeros_like(factor) if self.rule.decay == "none" else fades * factor,
+            torch.zeros_like(factor) if self.rule.decay == "none" else decays * factor,
             torch.as_tensor(own, dtype=factor.dtype),
         )
 
     def _changes(
         self,
         fast: Fast,
-        active: Mapping[str, Active],
+        activities: Mapping[str, Activity],
         traces: Mapping[str, Mapping[str, Tensor]],
         modulator: Tensor,
         reward: Tensor | None,
-    ) -> tuple[dict[str, Outer | Tensor], dict[str, Mapping[str, Tensor]]]:
+    ) -> tuple[dict[str, RankOne | Tensor], dict[str, Mapping[str, Tensor]]]:
         """The rule's change of each layer, and its traces after it if it keeps any."""
         rule, needs = self.rule, self.rule.needs
-        changes: dict[str, Outer | Tensor] = {}
+        changes: dict[str, RankOne | Tensor] = {}
         kept: dict[str, Mapping[str, Tensor]] = {}
         for index, (name, layer) in enumerate(self.layers().items()):
-            pre, summed, post, error = active[name]
+            pre, summed, post, error = activities[name]
             if layer.biases and not rule.plastic_biases:
                 pre = nn.functional.pad(pre[..., : layer.inputs], (0, layer.biases))
             signals = Signals(
@@ -307,17 +307,17 @@ class FastWeightNetwork(Agent):
                 kept[name] = new
         return changes, kept
 
-    def _spread(self, changes: Mapping[str, Outer | Tensor], factor: Tensor) -> Mapping[str, Outer | Tensor]:
+    def _spread(self, changes: Mapping[str, RankOne | Tensor], factor: Tensor) -> Mapping[str, RankOne | Tensor]:
         """With fan-out, the changes times what each receiving unit makes of the modulator (..., B)."""
         if self.fan_out is None:
             return changes
-        spread: dict[str, Outer | Tensor] = {}
+        spread: dict[str, RankOne | Tensor] = {}
         for name, change in changes.items():
             layer = self.fan_out[name]
             assert isinstance(layer, PlasticLinear)
             gain = with_ones(factor.unsqueeze(-1), ones=1) @ layer.weight  # (..., B, m)
             spread[name] = (
-                Outer(change.pre, change.post * gain) if isinstance(change, Outer) else change * gain.unsqueeze(-2)
+                RankOne(change.pre, change.post * gain) if isinstance(change, RankOne) else change * gain.unsqueeze(-2)
             )
         return spread
 
@@ -328,10 +328,10 @@ class FastWeightNetwork(Agent):
         return fast.matrices[name] if isinstance(fast, DenseFastWeights) else fast.matrix(name)
 
 
-def _square_norm(changes: Mapping[str, Outer | Tensor]) -> Tensor:
+def _square_norm(changes: Mapping[str, RankOne | Tensor]) -> Tensor:
     """The sum of all squares (..., B)."""
     squares = [
-        change.square_norm() if isinstance(change, Outer) else change.square().sum((-2, -1))
+        change.square_norm() if isinstance(change, RankOne) else change.square().sum((-2, -1))
         for change in changes.values()
     ]
     return torch.stack(squares).sum(0) if len(squares) > 1 else squares[0]

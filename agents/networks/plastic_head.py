@@ -9,7 +9,7 @@ from torch import Tensor
 from agents.agent import State
 from agents.fast_weights.base import apply_layer
 from agents.layers import PlasticLinear
-from agents.networks.active import Active
+from agents.networks.activity import Activity
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.options import PlasticHeadOptions
 from agents.rules import Rule
@@ -91,9 +91,9 @@ class PlasticHead(FastWeightNetwork):
         probabilities = logits.softmax(-1)
         new: State = {}
         if fast is not None:
-            active = {"head": Active(features, logits, probabilities)}
+            activities = {"head": Activity(features, logits, probabilities)}
             modulator, reward = self._modulate(probabilities), self.observed_reward(percept)
-            new = self._learn(fast, state, active, modulator=modulator, reward=reward, record=record)
+            new = self._learn(fast, state, activities, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record |= {"features": features, "probabilities": probabilities}
         return logits, new

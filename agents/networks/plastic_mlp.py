@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agents.agent import State
 from agents.fast_weights.base import apply_layer
 from agents.layers import PlasticLinear
-from agents.networks.active import Active
+from agents.networks.activity import Activity
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.options import PlasticMLPOptions
 from agents.rules import Rule
@@ -94,17 +94,17 @@ class PlasticMLP(FastWeightNetwork):
         if fast is not None:  # a population may see the same
             activity = activity.expand(*fast.batch_shape, -1)
         read = [activity]
-        active: dict[str, Active] = {}
+        activities: dict[str, Activity] = {}
         for (name, layer), bias in zip(self.layers().items(), self.biases, strict=True):
             pre, summed = activity, apply_layer(name, layer, fast, activity) + bias.unsqueeze(-2)
             activity = summed.tanh()
-            active[name] = Active(pre, summed, activity)
+            activities[name] = Activity(pre, summed, activity)
             read.append(activity)
         new: State = {}
         if fast is not None:
             raw = self._modulate(torch.cat(read[:-1], -1))
             reward = self.observed_reward(percept)
-            new = self._learn(fast, state, active, modulator=raw, reward=reward, record=record)
+            new = self._learn(fast, state, activities, modulator=raw, reward=reward, record=record)
         if record is not None:
-            record |= {name: layer.post for name, layer in active.items()}
+            record |= {name: layer.post for name, layer in activities.items()}
         return summed, new

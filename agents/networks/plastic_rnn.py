@@ -12,7 +12,7 @@ from agents.fast_weights.base import apply_layer
 from agents.fast_weights.lifetime_gradient import Lived, Ways, attach
 from agents.fast_weights.rollout_weights import RolloutWeights
 from agents.layers import PlasticLinear, with_ones
-from agents.networks.active import Active
+from agents.networks.activity import Activity
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.modulation import StepRates, squash
 from agents.networks.options import PlasticRNNOptions
@@ -111,9 +111,11 @@ class PlasticRNN(FastWeightNetwork):
         hidden = self._activate(drive, summed, prune=prune)
         new: State = {"hidden": hidden}
         if fast is not None:
-            active = {"recurrent": Active(before, drive + summed if "summed" in self.rule.needs else summed, hidden)}
+            activities = {
+                "recurrent": Activity(before, drive + summed if "summed" in self.rule.needs else summed, hidden)
+            }
             modulator, reward = self._modulate(hidden), self.observed_reward(percept)
-            new |= self._learn(fast, state, active, modulator=modulator, reward=reward, record=record)
+            new |= self._learn(fast, state, activities, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record["hidden"] = hidden
         return self._answer(hidden), new
@@ -133,7 +135,7 @@ class PlasticRNN(FastWeightNetwork):
         traces = closed.get("eligibility", {})
         lived = Lived(hidden, closed["fast"]["recurrent"], traces.get("recurrent"))
         held = drive != 0 if self.options.input == "clamp" else None
-        ways = Ways(self._lived_rates, self.fades, self.rule.bound, held)
+        ways = Ways(self._lived_rates, self.decays, self.rule.bound, held)
         readout = None if self.modulator is None else self.modulator.weight
         layer = self.recurrent
         assert layer.plasticity is not None

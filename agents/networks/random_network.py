@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
-from agents.networks.active import Active
+from agents.networks.activity import Activity
 from agents.networks.random_network_options import RandomNetworkOptions
 from agents.rules import Rule, Signals
 from agents.rules.base import born_traces, dense_change, updated
@@ -123,8 +123,8 @@ class RandomNetwork(Agent):
         new = {**state, "hidden": posts[1]} if self.options.recurrent else {**state}
         if self.plastic:
             layers = zip(pres, summed, posts[1:], strict=True)
-            active = {layer: Active(*each) for layer, each in zip(weights, layers, strict=True)}
-            new |= self._learn(state, active, self.observed_reward(percept))
+            activities = {layer: Activity(*each) for layer, each in zip(weights, layers, strict=True)}
+            new |= self._learn(state, activities, self.observed_reward(percept))
         if record is not None:
             record["raw_output"] = summed[-1]
             record |= {f"activity.{number}": value for number, value in enumerate(posts[1:], 1)}
@@ -143,13 +143,13 @@ class RandomNetwork(Agent):
         """The state as single steps have it, whose weights are not changed in place."""
         return {name: value for name, value in state.items() if name != "scratch"}
 
-    def _learn(self, state: State, active: Mapping[str, Active], reward: Tensor | None) -> State:
+    def _learn(self, state: State, activities: Mapping[str, Activity], reward: Tensor | None) -> State:
         """The weights after one change by the rule, in place if there is scratch memory; and the rule's traces."""
         rule, scratch = self.rule, state.get("scratch")
         weights: dict[str, Tensor] = {}
         kept: dict[str, Mapping[str, Tensor]] = {}
         for index, (layer, weight) in enumerate(state["weights"].items()):
-            pre, summed, post, _ = active[layer]
+            pre, summed, post, _ = activities[layer]
             read = partial(_itself, weight)
             signals = Signals(
                 pre,

@@ -11,7 +11,7 @@ from agents.agent import State
 from agents.construct import construct_module
 from agents.fast_weights.base import Fast, apply_layer
 from agents.layers import PlasticLinear, with_ones
-from agents.networks.active import Active
+from agents.networks.activity import Activity
 from agents.networks.cells import CELLS, Activation, Cell, rectify_back
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.options import NetworkOptions
@@ -95,7 +95,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
         scale = 1 / math.sqrt(hidden)
         return PlasticLinear.drawn(self.front_end.features, hidden - rest, biases=1, scale=scale, generator=generator)
 
-    def _embed(self, observation: Tensor, fast: Fast | None) -> Active:
+    def _embed(self, observation: Tensor, fast: Fast | None) -> Activity:
         """The encoding layer's input (..., B, D+1), summed input and the embedding (..., B, H).
 
         With a front end, rectified units of the features are joined by the rest of the observation (Duan et al.).
@@ -103,11 +103,11 @@ class SelfModulatedNetwork(FastWeightNetwork):
         if self.front_end is None:
             pre = with_ones(observation, ones=1)
             summed = apply_layer("encode", self.encode, fast, pre)
-            return Active(pre, summed, summed.relu())
+            return Activity(pre, summed, summed.relu())
         features, rest = observation.tensor_split((self.front_end.features,), -1)
         pre = with_ones(features, ones=1)
         summed = pre @ self.encode.weight
-        return Active(pre, summed, torch.cat([summed.relu(), rest], -1))
+        return Activity(pre, summed, torch.cat([summed.relu(), rest], -1))
 
     def initial_state(
         self,
@@ -151,14 +151,14 @@ class SelfModulatedNetwork(FastWeightNetwork):
             new["memory"] = activation.memory
         if fast is not None:
             errors = self._errors(fast, raw, activation, memory, normalised, encoded.post)
-            active = {
+            activities = {
                 "encode": encoded._replace(error=errors.get("encode")),
-                "cell": Active(pre_cell, summed, activation.post, errors.get("cell")),
-                "decode": Active(pre_decode, raw, raw, errors.get("decode")),
+                "cell": Activity(pre_cell, summed, activation.post, errors.get("cell")),
+                "decode": Activity(pre_decode, raw, raw, errors.get("decode")),
             }
             modulator = raw[..., -1] if self.options.modulation != "none" else None
             reward = self.observed_reward(percept)
-            new |= self._learn(fast, state, active, modulator=modulator, reward=reward, record=record)
+            new |= self._learn(fast, state, activities, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record |= {"embedding": encoded.post, "raw_output": raw, "hidden": hidden}
             if activation.memory is not None:
@@ -196,7 +196,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
             to_hidden = inverse * (
                 scaled - scaled.mean(-1, keepdim=True) - values * (scaled * values).mean(-1, keepdim=True)
             )
-        to_cell = self.cell_type.send_back(to_hidden, activation, memory)
+        to_cell = self.cell_type.backward(to_hidden, activation, memory)
         to_embedding = _send_back("cell", self.cell, fast, to_cell, hidden)
         return {"encode": rectify_back(to_embedding, embedding), "cell": to_cell, "decode": to_raw}
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from agents.agent import State
-from agents.normalisation import Moments
-from plastic_envs.core.task import Outcome, Task, Trace
+from agents.normalisation import RunningMeanStd
+from plastic_envs.core.task import Outcome, Task, Trajectory
 from plastic_envs.core.task_checks import check_step, living
 
 Act = Callable[[Tensor, Tensor, State], Tensor]
@@ -39,12 +39,12 @@ class ClosedLoop:
         mapped: bool,
     ) -> None:
         self.task, self.world, self.observation, self._act = task, world, first, act
-        self.alive = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
+        self.active = torch.ones(batch_shape, dtype=torch.bool, device=first.device)
         self.outcomes: list[Outcome] = []
         self.over = False
         self._mapped, self._some_ended = mapped, mapped
         self._observed: list[Tensor] = []  # the number of each observation that lies farthest from 0
-        self.seen = Moments.of(first[..., :0, :], self.alive[..., :0]) if sums else None
+        self.seen = RunningMeanStd.of(first[..., :0, :], self.active[..., :0]) if sums else None
 
     def act(self, output: Tensor, state: State) -> None:
         """Take a step by the agents' outputs (..., B, K) and new state; episodes that have ended get nothing more.
@@ -55,25 +55,25 @@ class ClosedLoop:
             UsageError: the task's first step is not of the form that `Step` says.
         """
         if self.seen is not None:
-            self.seen = self.seen.plus(Moments.of(self.observation, self.alive))
+            self.seen = self.seen.plus(RunningMeanStd.of(self.observation, self.active))
         action = self.task.action(output) if self._act is None else self._act(self.observation, output, state)
         if self._some_ended and action.requires_grad:
             action = action.where(
-                self.alive.view(*self.alive.shape, *[1] * len(self.task.action_shape)), action.detach()
+                self.active.view(*self.active.shape, *[1] * len(self.task.action_shape)), action.detach()
             )
         step = self.task.step(self.world, action)
         if not self.outcomes:
-            check_step(self.task, step, tuple(self.alive.shape), self.observation.dtype)
+            check_step(self.task, step, tuple(self.active.shape), self.observation.dtype)
         self.world, self.observation = step.state, step.observation
         self.outcomes.append(step.outcome)
-        self.alive = self.alive & ~step.terminated
+        self.active = self.active & ~step.terminated
         if not self._mapped:
-            self._some_ended, self.over = not self.alive.all(), not self.alive.any()
+            self._some_ended, self.over = not self.active.all(), not self.active.any()
         if self._some_ended:
-            self.observation = living(self.observation, self.alive)
+            self.observation = living(self.observation, self.active)
         self._observed.append(self.observation.detach().abs().amax(-1))
 
     def told(self) -> tuple[Any, ...]:
-        """The trace, what was observed for `check_trace`, each episode's number of steps, and the parts of `seen`."""
-        trace = Trace.of(self.outcomes)
-        return (trace, torch.stack(self._observed, -2), trace.alive.sum(-2), *(self.seen or ()))
+        """The trajectory, what was observed for `check_trajectory`, each episode's steps, and the parts of `seen`."""
+        trajectory = Trajectory.of(self.outcomes)
+        return (trajectory, torch.stack(self._observed, -2), trajectory.active.sum(-2), *(self.seen or ()))

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent, State
-from agents.normalisation import Moments
+from agents.normalisation import RunningMeanStd
 from agents.rollouts.closed_loop import Act, ClosedLoop
 from agents.rollouts.given_parameters import named, population_size
 from agents.rollouts.sizes import check_lives
 from plastic_envs.core.supervised import SupervisedTask, check_form, checked_values
-from plastic_envs.core.task import Episode, Task, Trace
-from plastic_envs.core.task_checks import check_measure, check_task, check_trace, reset_checked
+from plastic_envs.core.task import Episode, Task, Trajectory
+from plastic_envs.core.task_checks import check_measure, check_task, check_trajectory, reset_checked
 from plastic_envs.utils.checks import check_int, choose, shown
 from plastic_envs.utils.errors import UnknownNameError, UsageError, WrongTypeError
 from plastic_envs.utils.precision import in_float32
@@ -39,7 +39,7 @@ class Rollout:
         records: What was recorded, by name; time is the first dimension (after the population's).
         seen: Sums over what was observed, in a closed loop for each individual apart; None if the agent does not
             normalise observations.
-        trace: What each step of a closed loop came to; None where the episodes were drawn beforehand.
+        trajectory: What each step of a closed loop came to; None where the episodes were drawn beforehand.
         steps: How many steps each episode of a closed loop lasted (B,).
         hidden: Activity after each step (T, B, N), where agents have it in their state and `act` was given.
     """
@@ -52,8 +52,8 @@ class Rollout:
     env_steps: int
     penalty: Tensor
     records: dict[str, Tensor] = field(default_factory=dict)
-    seen: Moments | None = None
-    trace: Trace | None = None
+    seen: RunningMeanStd | None = None
+    trajectory: Trajectory | None = None
     steps: Tensor | None = None
     hidden: Tensor | None = None
 
@@ -128,20 +128,20 @@ def rollout(
         metric = check_measure(task, "metric", task.metric(outputs.detach(), episode), outputs)
         env_steps = loss.numel() * task.horizon
         seen = (
-            Moments.of(episode.inputs.flatten(0, 1), episode.loss_mask.new_ones(()))
+            RunningMeanStd.of(episode.inputs.flatten(0, 1), episode.loss_mask.new_ones(()))
             if agent.normaliser is not None
             else None
         )
         return Rollout(outputs, loss, metric, episode, state, env_steps, penalty, records, seen)
-    trace, observed, steps, *sums = closed
-    check_trace(task, trace, observed, outputs)
-    loss, metric = -trace.reward.sum(-2), check_measure(task, "score", task.score(trace), outputs).detach()
+    trajectory, observed, steps, *sums = closed
+    check_trajectory(task, trajectory, observed, outputs)
+    loss, metric = -trajectory.reward.sum(-2), check_measure(task, "score", task.score(trajectory), outputs).detach()
     if task.action_kind == "discrete":  # the largest output, so what was done, is one that is no number
-        lost = (outputs.detach().isnan().any(-1) & trace.alive).any(-2)
+        lost = (outputs.detach().isnan().any(-1) & trajectory.active).any(-2)
         loss, metric = (torch.where(lost, math.nan, part) for part in (loss, metric))
     env_steps = int(steps.expand(loss.shape).sum())
-    seen = Moments(*sums) if sums else None
-    return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trace, steps, *hidden)
+    seen = RunningMeanStd(*sums) if sums else None
+    return Rollout(outputs, loss, metric, None, state, env_steps, penalty, records, seen, trajectory, steps, *hidden)
 
 
 def _individuals(

@@ -1,6 +1,6 @@
 """Plasticity rules by name: a rule is one class in one file and one row here."""
 
-from agents.rules.base import Bound, LowRank, Outer, Rule, Signal, Signals, Trace
+from agents.rules.base import Bound, LowRank, RankOne, Rule, Signal, Signals, Trace
 from plastic_envs.utils.registry import Registry, Row
 
 RULES = Registry(
@@ -8,7 +8,7 @@ RULES = Registry(
     {
         "hebbian": Row("agents.rules.hebbian:Hebbian", "pre × post, with learned plasticity per connection (Duan)"),
         "gradient": Row("agents.rules.gradient:Gradient", "gradient of a self-generated loss, one step back (Duan)"),
-        "decaying-hebb": Row("agents.rules.trace:DecayingHebb", "pre × post in a trace that fades (Miconi)"),
+        "decaying-hebb": Row("agents.rules.trace:DecayingHebb", "pre × post in a trace that decays (Miconi)"),
         "oja": Row("agents.rules.trace:Oja", "pre × post, less post² × the trace (Miconi)"),
         "additive-hebb": Row(
             "agents.rules.trace:AdditiveHebb", "pre × post in a trace with hard, soft or no bounds (Miconi)"
@@ -40,4 +40,4 @@ RULES = Registry(
     },
 )
 
-__all__ = ["RULES", "Bound", "LowRank", "Outer", "Rule", "Signal", "Signals", "Trace"]
+__all__ = ["RULES", "Bound", "LowRank", "RankOne", "Rule", "Signal", "Signals", "Trace"]

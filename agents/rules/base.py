@@ -19,7 +19,7 @@ MOST_TOLD = 16
 """Coefficients of one name that a rule's description writes out."""
 
 
-class Outer(NamedTuple):
+class RankOne(NamedTuple):
     """A change of rank one, pre ⊗ post, kept as its factors: pre (..., n), post (..., m)."""
 
     pre: Tensor
@@ -42,7 +42,7 @@ class LowRank(NamedTuple):
         decay: (...) without the layer's dimensions, the part of the weight in use that is lost; None for nothing.
     """
 
-    pairs: tuple[Outer, ...]
+    pairs: tuple[RankOne, ...]
     decay: Tensor | None = None
 
     def dense(self, signals: "Signals") -> Tensor:
@@ -166,10 +166,10 @@ class Rule(nn.Module):
     """Whether biases change too (their presynaptic signal is then 1)."""
 
     rank_one: ClassVar[bool] = False
-    """Whether `change` always gives an `Outer` and reads neither `weight` nor `fast`: rollouts then form no matrix."""
+    """Whether `change` always gives a `RankOne` and reads neither `weight` nor `fast`: rollouts then form no matrix."""
 
     low_rank: bool = False
-    """Whether `change` always gives an `Outer` or a `LowRank` and reads the weight through `Signals.back` alone:
+    """Whether `change` always gives a `RankOne` or a `LowRank` and reads the weight through `Signals.back` alone:
     a network may then learn many steps without a matrix for each."""
 
     decay: Literal["network", "rate", "none"] = "network"
@@ -193,13 +193,13 @@ class Rule(nn.Module):
         """The rule in readable form, with its learned coefficients."""
         return "\n".join(f"{name} = {_told(value.detach())}" for name, value in self.named_parameters())
 
-    def change(self, signals: Signals) -> Outer | LowRank | Tensor:
-        """The raw change of a layer: `Outer` or `LowRank` where it is low-rank (fast), else a matrix (..., n, m)."""
+    def change(self, signals: Signals) -> RankOne | LowRank | Tensor:
+        """The raw change of a layer: `RankOne` or `LowRank` where it is low-rank (fast), else a matrix (..., n, m)."""
         raise UsageError(f"rule {type(self).__name__} has no method `change` or `update`: see agents.Rule")
 
     def update(
         self, signals: Signals, traces: Mapping[str, Tensor]
-    ) -> tuple[Outer | LowRank | Tensor, Mapping[str, Tensor]]:
+    ) -> tuple[RankOne | LowRank | Tensor, Mapping[str, Tensor]]:
         """The change of a layer, as `change` gives it, and the layer's new traces.
 
         Args:
@@ -235,11 +235,11 @@ def check_bound(rule: Rule) -> None:
         )
 
 
-def dense_change(change: Outer | LowRank | Tensor, signals: Signals) -> Tensor:
+def dense_change(change: RankOne | LowRank | Tensor, signals: Signals) -> Tensor:
     """A change of any form as a matrix (..., n, m), given the signals that it was made from."""
     if isinstance(change, LowRank):
         return change.dense(signals)
-    return change.dense() if isinstance(change, Outer) else change
+    return change.dense() if isinstance(change, RankOne) else change
 
 
 def check_traces(rule: Rule) -> None:
@@ -287,7 +287,7 @@ def born_traces(
 
 def updated(
     rule: Rule, signals: Signals, traces: Mapping[str, Tensor]
-) -> tuple[Outer | LowRank | Tensor, Mapping[str, Tensor]]:
+) -> tuple[RankOne | LowRank | Tensor, Mapping[str, Tensor]]:
     """What a rule makes of a layer's signals and traces: its change, and the traces after it.
 
     Raises:
@@ -309,18 +309,18 @@ def updated(
 def check_change(rule: Rule, change: object, signals: Signals) -> None:
     """Refuse what is not a change of a layer with these signals: a user's rule may return anything."""
     n, m = signals.pre.shape[-1], signals.post.shape[-1]
-    pairs = [change] if isinstance(change, Outer) else change.pairs if isinstance(change, LowRank) else None
+    pairs = [change] if isinstance(change, RankOne) else change.pairs if isinstance(change, LowRank) else None
     only_pairs = rule.rank_one or rule.low_rank
     if pairs is not None:
         factors = [[part.shape[-1] if isinstance(part, Tensor) else part for part in pair] for pair in pairs]
         wrong = [pair for pair in factors if pair != [n, m]]
-        what = f"Outer of factors {wrong[0][0]} and {wrong[0][1]}" if wrong else ""
+        what = f"RankOne of factors {wrong[0][0]} and {wrong[0][1]}" if wrong else ""
     elif isinstance(change, Tensor):
         fits = change.shape[-2:] == (n, m) and not only_pairs
         what = "" if fits else f"a tensor {tuple(change.shape)}"
     else:
         what = repr(change)
     if what:
-        allowed = f"Outer of factors (..., {n}) and (..., {m})"
+        allowed = f"RankOne of factors (..., {n}) and (..., {m})"
         allowed += "" if only_pairs else f" or a matrix (..., {n}, {m})"
         raise WrongTypeError(f"the change of rule {type(rule).__name__} must be {allowed}, not {what}")

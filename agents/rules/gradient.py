@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from agents.rules.base import Outer, Rule, Signal, Signals
+from agents.rules.base import RankOne, Rule, Signal, Signals
 
 
 class Gradient(Rule):
@@ -18,7 +18,7 @@ class Gradient(Rule):
     rank_one: ClassVar[bool] = True
     batched: ClassVar[bool] = True
 
-    def change(self, signals: Signals) -> Outer:
+    def change(self, signals: Signals) -> RankOne:
         """The gradient of the self-generated loss by this layer's weights."""
         assert signals.error is not None
-        return Outer(signals.pre, signals.error)
+        return RankOne(signals.pre, signals.error)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from agents.rules.base import Outer, Rule, Signals
+from agents.rules.base import RankOne, Rule, Signals
 
 
 class HebbProduct(Rule):
@@ -11,9 +11,9 @@ class HebbProduct(Rule):
     rank_one: ClassVar[bool] = True
     batched: ClassVar[bool] = True
 
-    def change(self, signals: Signals) -> Outer:
+    def change(self, signals: Signals) -> RankOne:
         """The product of both sides' activity."""
-        return Outer(signals.pre, signals.post)
+        return RankOne(signals.pre, signals.post)
 
 
 class Hebbian(HebbProduct):

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from agents.rules.base import Outer, Rule, Signal, Signals
+from agents.rules.base import RankOne, Rule, Signal, Signals
 
 
 class NoPlasticity(Rule):
@@ -11,6 +11,6 @@ class NoPlasticity(Rule):
     needs: ClassVar[frozenset[Signal]] = frozenset()
     batched: ClassVar[bool] = True
 
-    def change(self, signals: Signals) -> Outer:
+    def change(self, signals: Signals) -> RankOne:
         """Never called: a network without plasticity has no fast weights to change."""
         raise NotImplementedError

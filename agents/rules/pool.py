@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from agents.rules.base import LowRank, Outer, Rule, Signal, Signals
+from agents.rules.base import LowRank, RankOne, Rule, Signal, Signals
 from plastic_envs.utils.checks import check_choice, check_float
 from plastic_envs.utils.errors import UsageError
 
@@ -97,7 +97,7 @@ class Pool(Rule):
         text = " ".join(parts)
         return "−" + text[2:] if text.startswith("−") else text[2:]
 
-    def change(self, signals: Signals) -> Outer | LowRank | Tensor:
+    def change(self, signals: Signals) -> RankOne | LowRank | Tensor:
         """The change of a layer, all terms from the signals of one step."""
         if isinstance(self.theta, nn.ParameterList):
             return self._per_synapse(signals, self.theta[signals.layer])
@@ -144,7 +144,7 @@ def _low_rank(signals: Signals, theta: dict[int, Tensor]) -> LowRank:
         with_error = (pre, None if per_error is None else per_error * -error)
     with_post = (_sum((get(10), pre - back if 10 in theta else None), (minus, pre_error)), post)
     with_ones = (_sum((get(5), pre_error)), -torch.ones_like(post) if 5 in theta else None)
-    pairs = [Outer(a, b) for a, b in (with_error, with_post, with_ones) if a is not None and b is not None]
+    pairs = [RankOne(a, b) for a, b in (with_error, with_post, with_ones) if a is not None and b is not None]
     return LowRank(tuple(pairs), get(4) if 4 not in theta or theta[4].dim() == 0 else theta[4].squeeze(-1))
 
 

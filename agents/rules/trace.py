@@ -1,4 +1,4 @@
-"""Miconi's rules: Hebbian products that add up in a trace which fades, saturates or is bounded."""
+"""Miconi's rules: Hebbian products that add up in a trace which decays, saturates or is bounded."""
 
 import math
 from typing import ClassVar, Literal
@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from agents.rules.base import Bound, Outer, Rule, Signal, Signals
+from agents.rules.base import Bound, RankOne, Rule, Signal, Signals
 from agents.rules.hebbian import HebbProduct
 from plastic_envs.utils.checks import check_choice, check_float
 
@@ -23,7 +23,7 @@ class TraceRule(Rule):
         own_rate: Whether there is an η, from the network: none where a modulator takes its place.
 
     Raises:
-        UsageError: eta is no finite number of at least 0, or above 1 where F fades by it.
+        UsageError: eta is no finite number of at least 0, or above 1 where F decays by it.
     """
 
     batched: ClassVar[bool] = True
@@ -46,14 +46,14 @@ class DecayingHebb(TraceRule, HebbProduct):
 
 
 class Oja(TraceRule):
-    """F_ij ← F_ij + η post_j (pre_i − F_ij post_j): what fades is what the active units had stored."""
+    """F_ij ← F_ij + η post_j (pre_i − F_ij post_j): what decays is what the active units had stored."""
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"pre", "post", "fast"})
     decay = "none"
 
     def change(self, signals: Signals) -> Tensor:
         """The product of both sides' activity, less what is there by the square of the post side's."""
-        hebb = Outer(signals.pre, signals.post).dense()
+        hebb = RankOne(signals.pre, signals.post).dense()
         return torch.addcmul(hebb, signals.fast, signals.post.square().unsqueeze(-2), value=-1)
 
 

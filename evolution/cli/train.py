@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, with progress on standard error and the result on standard output."""
     from evolution.cli import INTERRUPTED
     from evolution.experiments.comparison import trusted_code
-    from evolution.experiments.plan import PlannedRun, searcher_misfit
+    from evolution.experiments.plan import PlannedRun, searcher_incompatibility
     from evolution.reports.tables import format_bootstrap, format_number, references_text
     from evolution.runs.progress import Progress, counted, duration
     from evolution.runs.results import RunProgress
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from plastic_envs.utils.errors import UsageError
 
     settings = _settings(args)
-    if not args.resume and (reason := searcher_misfit(make_task(settings.task), settings.searcher)):
+    if not args.resume and (reason := searcher_incompatibility(make_task(settings.task), settings.searcher)):
         others = command_line(
             "train", args, "task", "config", *OPTIONS, "searched", searcher="a2c", out=args.out or "DIR"
         )

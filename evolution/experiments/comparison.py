@@ -176,13 +176,13 @@ class _Index:
                 "them, or name another folder"
             )
 
-    def waiting(self) -> list[int]:
+    def pending(self) -> list[int]:
         """The runs that are still to be run, or to be tried again."""
-        return [place for place, record in enumerate(self.records) if self._is_waiting(record)]
+        return [place for place, record in enumerate(self.records) if self._is_pending(record)]
 
-    def _is_waiting(self, record: RunRecord) -> bool:
+    def _is_pending(self, record: RunRecord) -> bool:
         lost = record.status == "finished" and not all((record.folder / name).exists() for name in AGENT_FILES)
-        return record.status in ("waiting", "interrupted") or lost
+        return record.status in ("pending", "interrupted") or lost
 
     def end(self, place: int, error: str | None) -> RunRecord:
         """Take note that a run ended, and write the index."""
@@ -209,13 +209,13 @@ class _Index:
 
     def _read(self, place: int) -> RunRecord:
         run = self.planned[place]
-        status = "n/a" if run.not_applicable else "failed" if place in self.failures else "waiting"
+        status = "skipped" if run.not_applicable else "failed" if place in self.failures else "pending"
         return read_run(self.folder / run.folder, self._entry(place, status))
 
 
 def _run_all(index: _Index, jobs: int, ray_address: str | None) -> None:
-    """Run what is waiting, here or on a cluster; say how far it is."""
-    places = index.waiting()
+    """Run what is pending, here or on a cluster; say how far it is."""
+    places = index.pending()
     folder = index.folder.absolute()
     items = [(index.planned[place].settings, str(folder / index.planned[place].folder)) for place in places]
     episodes = dict.fromkeys(range(len(places)), 0)
@@ -239,7 +239,7 @@ def _run_all(index: _Index, jobs: int, ray_address: str | None) -> None:
                 episodes[event.index] = record.settings.budget
             progress.update(sum(episodes.values()), told)
             if record is not None:
-                text = _line(record, event.error, len(index.records) - len(index.waiting()), len(index.records))
+                text = _line(record, event.error, len(index.records) - len(index.pending()), len(index.records))
                 progress.note(text)
 
 

@@ -43,7 +43,7 @@ def estimate(planned: Sequence[PlannedRun], jobs: int) -> str:
             settings = group[0].settings
             name = settings.title
             if group[0].not_applicable:
-                lines.append(f"{name}: n/a: {group[0].not_applicable}")
+                lines.append(f"{name}: skipped: {group[0].not_applicable}")
                 continue
             cost = measure(settings)
             runs, seconds, peak = runs + len(group), seconds + len(group) * cost.seconds, max(peak, cost.megabytes)

@@ -91,10 +91,10 @@ def _lacking(rule: str, network: str) -> str:
 
 def _not_applicable(task: Task, rule: str, network: str | None, searcher: str) -> str:
     """Why a rule's network cannot live in a task, or a searcher cannot run on it; empty if they can."""
-    return searcher_misfit(task, searcher) or agents.misfit(task, rule=rule, network=network)
+    return searcher_incompatibility(task, searcher) or agents.incompatibility(task, rule=rule, network=network)
 
 
-def searcher_misfit(task: Task, searcher: str) -> str:
+def searcher_incompatibility(task: Task, searcher: str) -> str:
     """Why a searcher cannot run on a task; empty if it can."""
     name = parse_spec(searcher)[0]
     if getattr(SEARCHERS.load(name), "needs_targets", False) and not task.has_targets:

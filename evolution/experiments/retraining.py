@@ -97,8 +97,8 @@ def transfer(
     found = {str(rule): _agent(rule, next(iter(made.values())), trust) for rule in rules}
     names = _names(found)
     for task, agent, network in itertools.product(made.values(), found.values(), networks):
-        if not _misfit(agent, task):
-            agents.transplant(agent, task, network)  # before the folder is made: bad options leave no trace
+        if not _incompatibility(agent, task):
+            agents.transfer_rule(agent, task, network)  # before the folder is made: bad options leave no trace
     with folder_lock(folder):
         settings = {"retrainings": retrainings, "seed": seed}
         hashes = {names[rule]: digest(agent) for rule, agent in found.items()}
@@ -131,18 +131,18 @@ def _names(found: Mapping[str, Agent]) -> dict[str, str]:
     return {rule: name if list(short.values()).count(name) == 1 else rule for rule, name in short.items()}
 
 
-def _misfit(agent: Agent, task: Task) -> str:
+def _incompatibility(agent: Agent, task: Task) -> str:
     """Why a rule's network cannot live in a task; empty if it can."""
-    return agents.misfit(task, rule=agent.config["rule"], network=agent.config.get("network"))
+    return agents.incompatibility(task, rule=agent.config["rule"], network=agent.config.get("network"))
 
 
 @torch.no_grad()
 def _retrain(agent: Agent, cell: Transfer, task: Task, retrainings: int, seed: int) -> Transfer:
     """One cell: as many lifetimes as there are retrainings."""
     held_out = task.held_out()
-    if reason := _misfit(agent, task):
+    if reason := _incompatibility(agent, task):
         return Transfer(cell.rule, cell.network, cell.task, reason=reason)
-    student = agents.transplant(agent, task, cell.network or None)
+    student = agents.transfer_rule(agent, task, cell.network or None)
     generator = make_generator(seed, "transfer")
     before = generator.clone_state()
     lived = rollout(student, held_out, retrainings, generator)
@@ -201,7 +201,7 @@ def transfer_table(cells: Sequence[Transfer], tasks: Mapping[str, Task]) -> str:
         name = f"{cell.rule} on {cell.network}" if cell.network else cell.rule
         metric = tasks[cell.task].metric_kind
         lines.setdefault(name, {})[cell.task] = (
-            f"n/a: {cell.reason}" if cell.reason else format_interval(cell.interval, metric)
+            f"skipped: {cell.reason}" if cell.reason else format_interval(cell.interval, metric)
         )
         for reference, score in (cell.references or {}).items():
             lines.setdefault(f"({reference})", {})[cell.task] = format_number(score, metric)

@@ -27,7 +27,7 @@ FORMAT = 1
 class RunRecord:
     """One run: its settings, how far it came and what it came to (None before it ended).
 
-    `status` is "finished", "diverged", "interrupted", "failed", "n/a" or "waiting"; `reason` says why.
+    `status` is "finished", "diverged", "interrupted", "failed", "skipped" or "pending"; `reason` says why.
     """
 
     folder: Path
@@ -70,9 +70,11 @@ def read_run(folder: Path, entry: Mapping[str, Any] | None = None) -> RunRecord:
         lost = result.status == "finished" and not math.isfinite(result.metric)
         status, reason = ("diverged", "its score is not finite") if lost else (result.status, "")
         return RunRecord(folder, settings, status, reason, history, result)
-    if entry is not None and entry["status"] in ("n/a", "failed"):
-        return RunRecord(folder, settings, entry["status"], entry["reason"], history)
-    return RunRecord(folder, settings, "interrupted" if history else "waiting", "", history)
+    status = "" if entry is None else entry["status"]
+    status = "skipped" if status == "n/a" else status  # as version 0.1 called it
+    if entry is not None and status in ("skipped", "failed"):
+        return RunRecord(folder, settings, status, entry["reason"], history)
+    return RunRecord(folder, settings, "interrupted" if history else "pending", "", history)
 
 
 def open_task(where: Path, spec: str, trust: Collection[str]) -> Task:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 import torch
 
 from agents import Agent
-from agents.normalisation import Moments
+from agents.normalisation import RunningMeanStd
 from plastic_envs.core.task import Task
 from plastic_envs.core.task_checks import check_task
 from plastic_envs.utils.checks import choose, shown
@@ -58,7 +58,7 @@ class Searcher(ABC):
     """
 
     needs_targets: ClassVar[bool] = False
-    """Whether reward alone is not enough; a comparison shows the searcher as n/a on tasks without targets."""
+    """Whether reward alone is not enough; a comparison shows the searcher as skipped on tasks without targets."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Searcher(ABC):
         if self._agent.normaliser is not None:
             self._agent.normaliser.load_state_dict(state["normaliser"])
 
-    def update_normalisation(self, *lived: Moments | None) -> None:
+    def update_normalisation(self, *lived: RunningMeanStd | None) -> None:
         """Let the agent normalise observations by these too, `Rollout.seen`: once an update or generation, at its end.
 
         Nothing happens if it does not normalise them.

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plastic_envs.core.task import Outcome, Policy, Task, Trace
-from plastic_envs.core.task_checks import check_step, check_trace, living, reset_checked
+from plastic_envs.core.task import Outcome, Policy, Task, Trajectory
+from plastic_envs.core.task_checks import check_step, check_trajectory, living, reset_checked
 from plastic_envs.utils.errors import UsageError, WrongTypeError
 from plastic_envs.utils.finite import check_finite, found
 from plastic_envs.utils.precision import in_float32
@@ -15,7 +15,7 @@ from plastic_envs.utils.precision import in_float32
 
 @in_float32
 @torch.no_grad()
-def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator) -> Trace:
+def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator) -> Trajectory:
     """Let a policy live through the next episodes of a generator: those that `task.reset` draws.
 
     Raises:
@@ -23,7 +23,7 @@ def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator
             what is not finite where it counts.
     """
     state, observation = reset_checked(task, batch_size, generator)
-    alive = torch.ones(batch_size, dtype=torch.bool, device=observation.device)
+    active = torch.ones(batch_size, dtype=torch.bool, device=observation.device)
     memory: Any = None
     outcomes: list[Outcome] = []
     observed: list[Tensor] = []
@@ -32,13 +32,15 @@ def play(task: Task, policy: Policy, batch_size: int, generator: torch.Generator
         step = task.step(state, action)
         if not outcomes:
             check_step(task, step, (batch_size,))
-        alive = alive & ~step.terminated
-        state, observation = step.state, living(step.observation, alive)
+        active = active & ~step.terminated
+        state, observation = step.state, living(step.observation, active)
         outcomes.append(step.outcome)
         observed.append(observation.abs().amax(-1))
-    trace = Trace.of(outcomes)
-    check_trace(task, trace, torch.stack(observed), torch.zeros(len(observed), batch_size, 1, dtype=torch.float32))
-    return trace
+    trajectory = Trajectory.of(outcomes)
+    check_trajectory(
+        task, trajectory, torch.stack(observed), torch.zeros(len(observed), batch_size, 1, dtype=torch.float32)
+    )
+    return trajectory
 
 
 def _acted(task: Task, given: Any, batch_size: int) -> tuple[Tensor, Any]:

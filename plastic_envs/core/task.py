@@ -72,28 +72,28 @@ class Step(NamedTuple):
 
     @property
     def outcome(self) -> "Outcome":
-        """Reward, metric, its mask and the end: what `Trace.of` takes, and all to be kept of a step that is over."""
+        """Reward, metric, its mask and the end: what `Trajectory.of` takes, all to be kept of a step that is over."""
         return self.reward, self.metric, self.metric_mask, self.terminated
 
 
 Outcome = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class Trace(NamedTuple):
+class Trajectory(NamedTuple):
     """What the steps of closed-loop episodes came to; all is 0 or False in steps after an episode's end."""
 
     reward: Tensor  # (..., T, B)
     metric: Tensor  # (..., T, B)
     metric_mask: Tensor  # (..., T, B) bool
-    alive: Tensor  # (..., T, B) bool, whether an episode had not ended before the step
+    active: Tensor  # (..., T, B) bool, whether an episode had not ended before the step
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> "Trace":
+    def of(cls, outcomes: Sequence[Outcome]) -> "Trajectory":
         """Put the outcomes of T steps one after the other."""
         reward, metric, metric_mask, terminated = (torch.stack(part, -2) for part in zip(*outcomes, strict=True))
-        alive = terminated.cumsum(-2) <= terminated
-        metric_mask = metric_mask & alive
-        return cls(real(reward).where(alive, 0.0), real(metric).where(metric_mask, 0.0), metric_mask, alive)
+        active = terminated.cumsum(-2) <= terminated
+        metric_mask = metric_mask & active
+        return cls(real(reward).where(active, 0.0), real(metric).where(metric_mask, 0.0), metric_mask, active)
 
 
 def real(values: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ class Task(ABC):
             drawn = self.action_bound * (2 * unit - 1)
         return drawn.expand(*lead, *drawn.shape), None
 
-    def score(self, trace: Trace) -> Tensor:
+    def score(self, trajectory: Trajectory) -> Tensor:
         """The metric of whole closed-loop episodes, (..., B): the total of a reward, the mean of anything else.
 
         Only steps of the metric's mask count.
@@ -269,7 +269,7 @@ class Task(ABC):
         Raises:
             UsageError: it is a mean, and none of an episode's steps counts.
         """
-        total, number = trace.metric.where(trace.metric_mask, 0.0).sum(-2), trace.metric_mask.sum(-2)
+        total, number = trajectory.metric.where(trajectory.metric_mask, 0.0).sum(-2), trajectory.metric_mask.sum(-2)
         if self.metric_kind == "reward":
             return total
         if not number.all():

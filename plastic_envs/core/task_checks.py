@@ -6,7 +6,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from plastic_envs.core.task import Metric, Step, Task, Trace, real
+from plastic_envs.core.task import Metric, Step, Task, Trajectory, real
 from plastic_envs.external.task import ExternalTask
 from plastic_envs.utils.checks import check_choice
 from plastic_envs.utils.errors import UsageError, WrongTypeError
@@ -71,19 +71,19 @@ def reset_checked(
     return given
 
 
-def living(values: Tensor, alive: Tensor) -> Tensor:
+def living(values: Tensor, active: Tensor) -> Tensor:
     """Values (..., B, D) with 0 for episodes that have ended: what a task gives for these means nothing."""
-    return values.where(alive.unsqueeze(-1), 0.0)
+    return values.where(active.unsqueeze(-1), 0.0)
 
 
-def check_trace(task: Task, trace: Trace, observed: Tensor, outputs: Tensor) -> None:
+def check_trajectory(task: Task, trajectory: Trajectory, observed: Tensor, outputs: Tensor) -> None:
     """Refuse what a closed-loop task gave that is not finite where it counts, as long as no agent has diverged.
 
     Not of environments of Gymnasium, which pay NaN for an episode that cannot go on.
 
     Args:
         task: The task.
-        trace: What the steps came to (..., T, B).
+        trajectory: What the steps came to (..., T, B).
         observed: The number of each observation, after each step, that lies farthest from 0 (..., T, B).
         outputs: What agents answered (..., T, B, K). From the step on in which the square of one is not finite, all
             that follows may be its doing.
@@ -91,7 +91,11 @@ def check_trace(task: Task, trace: Trace, observed: Tensor, outputs: Tensor) -> 
     Raises:
         UsageError: an observation, a reward or a metric is not finite.
     """
-    parts = {"observations": observed, "rewards": trace.reward, "metrics where metric_mask is set": trace.metric}
+    parts = {
+        "observations": observed,
+        "rewards": trajectory.reward,
+        "metrics where metric_mask is set": trajectory.metric,
+    }
     if isinstance(task, ExternalTask) or all(part.sum().isfinite() for part in parts.values()):
         return
     sound = outputs.detach().square().movedim(-3, 0).flatten(1).isfinite().all(1)  # (T,)
@@ -127,7 +131,7 @@ def check_measure(task: Task, name: str, values: object, outputs: Tensor) -> Ten
 
 
 def check_outcome(task: Task, step: Step, action: Tensor, rows: Tensor) -> None:
-    """Refuse a step of an environment that is not finite where it counts; not of one of Gymnasium, see `check_trace`.
+    """Refuse a step of an environment that is not finite where it counts; not one of Gymnasium: see `check_trajectory`.
 
     Args:
         task: The task.

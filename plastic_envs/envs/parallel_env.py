@@ -119,8 +119,8 @@ class TaskParallelEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
             self._show()
         seen, reward, metric = living(step.observation, ~step.terminated), real(step.reward), real(step.metric)
         if not all_finite(seen.numpy(), reward.numpy(), metric.numpy()):
-            alive = torch.tensor([agent in self.agents for agent in self.possible_agents])
-            check_outcome(self.task, step, tensor, alive)
+            active = torch.tensor([agent in self.agents for agent in self.possible_agents])
+            check_outcome(self.task, step, tensor, active)
         observations, rewards, ended = self._each(seen), self._each(reward), self._each(step.terminated)
         scored, metrics = self._each(step.metric_mask), self._each(metric)
         infos = {agent: {"metric": float(metrics[agent])} if scored[agent] else {} for agent in self.agents}

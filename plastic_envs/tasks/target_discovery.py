@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plastic_envs.core.draws import draw_distinct
 from plastic_envs.core.schedule import at_time, replace_time
-from plastic_envs.core.task import Metric, Step, Task, Trace, layout, replace_rows
+from plastic_envs.core.task import Metric, Step, Task, Trajectory, layout, replace_rows
 from plastic_envs.utils.checks import check_int
 from plastic_envs.utils.errors import UsageError
 
@@ -130,14 +130,14 @@ class TargetDiscovery(Task):
         inputs, answers = replace_rows(state[:2], mask, fresh[:2], dim=1)
         return DiscoveryState(inputs, answers, replace_time(state.time, mask, fresh.time))
 
-    def by_trial(self, trace: Trace) -> Tensor:
+    def by_trial(self, trajectory: Trajectory) -> Tensor:
         """The fraction of right answers in the first, second … trial, over the episodes that came so far: (K,).
 
         Args:
-            trace: from `rollout` (its `trace`) or `plastic_envs.core.policies.play`, of one agent: (T, B) each.
+            trajectory: from `rollout` (its `trajectory`) or `plastic_envs.play`, of one agent: (T, B) each.
         """
-        number = (trace.metric_mask.cumsum(0) - 1)[trace.metric_mask]  # of each answer given
-        return number.bincount(weights=trace.metric[trace.metric_mask].double()) / number.bincount()
+        number = (trajectory.metric_mask.cumsum(0) - 1)[trajectory.metric_mask]  # of each answer given
+        return number.bincount(weights=trajectory.metric[trajectory.metric_mask].double()) / number.bincount()
 
     def ideal_observer(
         self, observation: Tensor, memory: OracleMemory | None, state: DiscoveryState, generator: torch.Generator

@@ -13,7 +13,7 @@ from plastic_envs.core.task import Metric, Slice, Step, layout, replace_rows
 from plastic_envs.core.world_task import WorldTask
 from plastic_envs.utils.checks import check_bool, check_float, check_int
 from plastic_envs.utils.errors import UsageError
-from plastic_envs.worlds.ways import FAR, distances
+from plastic_envs.worlds.shortest_paths import FAR, distances
 
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 """Rows and columns that an action adds: stay, up, down, left, right."""

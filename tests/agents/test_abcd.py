@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import agents
-from agents.rules import LowRank, Outer, Rule, Signal, Signals
+from agents.rules import LowRank, RankOne, Rule, Signal, Signals
 from agents.rules.abcd import ABCD, VARIANTS
 from plastic_envs.core.task import Episode
 from plastic_envs.utils.errors import UsageError
@@ -34,7 +34,7 @@ class Fading(Rule):
     batched: ClassVar[bool] = True
 
     def change(self, signals: Signals) -> LowRank:
-        return LowRank((Outer(signals.pre, signals.post),), signals.pre.new_tensor(0.5))
+        return LowRank((RankOne(signals.pre, signals.post),), signals.pre.new_tensor(0.5))
 
 
 def make_rule(**options: Any) -> ABCD:
@@ -200,14 +200,14 @@ def test_save_and_load(sharing: Any, birth: str, tmp_path: Any) -> None:
 
 def test_a_rule_is_put_to_work_on_another_network_where_its_coefficients_fit() -> None:
     agent = agents.make_for(TASK, rule="abcd,sharing=layer", network="random-network", hidden=[4, 3], seed=6)
-    wider = agents.transplant(agent, TASK, "random-network,hidden=9-8")
+    wider = agents.transfer_rule(agent, TASK, "random-network,hidden=9-8")
     assert all(torch.equal(a, b) for a, b in zip(agent.rule.coefficients, wider.rule.coefficients, strict=True))
     for hidden in ("9", "9-8-7"):
         with pytest.raises(UsageError, match=r"coefficients\.[23] has the shape .*; this network needs "):
-            agents.transplant(agent, TASK, f"random-network,hidden={hidden}")
+            agents.transfer_rule(agent, TASK, f"random-network,hidden={hidden}")
     alone = agents.make_for(TASK, rule="abcd", network="random-network", hidden=[4, 3])
     with pytest.raises(UsageError, match=r"coefficients.0 has the shape \(5, 5, 4\); this network needs \(5, 5, 9\)"):
-        agents.transplant(alone, TASK, "random-network,hidden=9-8")
+        agents.transfer_rule(alone, TASK, "random-network,hidden=9-8")
 
 
 def test_describe_names_every_coefficient() -> None:

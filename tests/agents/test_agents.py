@@ -361,10 +361,10 @@ class Wrong(Rule):
         pre, post = signals.pre, signals.post
         return {
             "nothing": lambda: None,
-            "swapped": lambda: agents.Outer(post, pre),
+            "swapped": lambda: agents.RankOne(post, pre),
             "shape": lambda: torch.zeros(3, 3),
-            "matrix": lambda: agents.Outer(pre, post).dense(),
-            "error": lambda: agents.Outer(pre, signals.error),  # type: ignore[arg-type]
+            "matrix": lambda: agents.RankOne(pre, post).dense(),
+            "error": lambda: agents.RankOne(pre, signals.error),  # type: ignore[arg-type]
             "weight": lambda: signals.weight,
         }[self.kind]()
 
@@ -373,10 +373,10 @@ class Wrong(Rule):
     ("kind", "says"),
     [
         ("nothing", "not None"),
-        ("swapped", "not Outer of factors 7 and 17"),
+        ("swapped", "not RankOne of factors 7 and 17"),
         ("shape", r"a matrix \(\.\.\., 17, 7\), not a tensor \(3, 3\)"),
-        ("matrix", r"must be Outer of factors \(\.\.\., 17\) and \(\.\.\., 7\), not a tensor"),
-        ("error", "not Outer of factors 17 and None"),
+        ("matrix", r"must be RankOne of factors \(\.\.\., 17\) and \(\.\.\., 7\), not a tensor"),
+        ("error", "not RankOne of factors 17 and None"),
         ("weight", "reads the signal 'weight', which its `needs` does not list"),
     ],
 )

@@ -305,12 +305,12 @@ def test_the_penalty_is_l2_regularisation() -> None:
 
 def test_a_rule_is_taken_to_larger_networks() -> None:
     small = make("firing-table")
-    large = agents.transplant(small, TASK, "cap,hidden=40")
+    large = agents.transfer_rule(small, TASK, "cap,hidden=40")
     assert large.options.kept == 5
     assert torch.equal(large.rule.graph_table, small.rule.graph_table.float())
     with pytest.raises(UsageError, match="output_table has the shape"):
-        agents.transplant(small, TASK, "cap,rounds=2")
-    assert agents.transplant(make("firing-output,output=fired"), TASK, "cap,rounds=1").options.rounds == 1
+        agents.transfer_rule(small, TASK, "cap,rounds=2")
+    assert agents.transfer_rule(make("firing-output,output=fired"), TASK, "cap,rounds=1").options.rounds == 1
 
 
 @pytest.mark.parametrize(

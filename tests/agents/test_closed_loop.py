@@ -14,7 +14,7 @@ import agents
 from evolution import cli, evaluate
 from evolution.runs.checkpoint import same_state
 from evolution.seeding import make_generator
-from plastic_envs import TASKS, SupervisedTask, TaskVectorEnv, Trace, UsageError, make_task, play
+from plastic_envs import TASKS, SupervisedTask, TaskVectorEnv, Trajectory, UsageError, make_task, play
 from plastic_envs.core.policies import policy_scores
 from tests.envs.test_envs import Countdown
 from tests.helpers.in_process import run_in_process
@@ -93,17 +93,17 @@ def test_a_population_lives_the_same_lifetimes(task):
     together = live(task, state, actions)
 
     def individual(actions):
-        return Trace.of([step.outcome for step in live(task, state, actions)])
+        return Trajectory.of([step.outcome for step in live(task, state, actions)])
 
     mapped = torch.vmap(individual, in_dims=1)(actions)
-    trace = Trace.of([step.outcome for step in together])
+    trace = Trajectory.of([step.outcome for step in together])
     assert trace.reward.shape == (3, task.horizon, 7)
     for index in range(3):
         alone = live(task, state, actions[:, index])
         for one, all_of_them in zip(alone, together, strict=True):
             assert torch.equal(one.observation, all_of_them.observation[index])
             assert torch.equal(one.terminated, all_of_them.terminated.expand(3, -1)[index])
-        expected = Trace.of([step.outcome for step in alone])
+        expected = Trajectory.of([step.outcome for step in alone])
         for got in (mapped.reward[index], trace.reward[index]):
             assert torch.equal(got, expected.reward)
         assert torch.equal(task.score(trace)[index], task.score(expected))
@@ -135,11 +135,11 @@ def test_an_agents_rollout_is_what_the_environment_pays(task):
     metric, count = np.zeros(4), np.zeros(4)
     for time in range(task.horizon):
         _, reward, _, _, info = envs.step(task.action(lived.outputs[time]).numpy())
-        assert np.array_equal(reward, lived.trace.reward[time].numpy())
+        assert np.array_equal(reward, lived.trajectory.reward[time].numpy())
         if info:
             metric, count = metric + info["metric"], count + info["_metric"]
     assert np.allclose(metric if task.metric_kind == "reward" else metric / count, lived.metric)
-    assert torch.allclose(lived.loss, -lived.trace.reward.sum(0))
+    assert torch.allclose(lived.loss, -lived.trajectory.reward.sum(0))
     assert lived.episode is None
 
 
@@ -206,7 +206,7 @@ def test_commands_take_a_closed_loop(tmp_path, capsys, monkeypatch):
     both = f"compare --tasks {spec} --rules hebbian --searchers backprop pgpe,popsize=4,episodes=5 --seeds 1 {sizes}"
     assert cli.main([*both.split(), "--out", str(tmp_path / "both")]) == 0
     printed = capsys.readouterr().out
-    assert "n/a" in printed
+    assert "skipped" in printed
     assert "reward only" in printed
     assert "oracle" in printed
     assert cli.main(["report", str(tmp_path / "both")]) == 0

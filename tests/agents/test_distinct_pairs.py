@@ -10,7 +10,7 @@ import agents
 from agents.fast_weights.distinct_pairs import DistinctPairs, saving
 from agents.layers import PlasticLinear
 from agents.networks.fast_network import FastWeightNetwork
-from agents.rules.base import Outer
+from agents.rules.base import RankOne
 from tests.helpers.rollout_forms import (
     UNBOUNDED,
     UNITS,
@@ -129,7 +129,7 @@ def test_states_that_gradients_reach_are_never_merged() -> None:
     pre, post = torch.ones(2, 1, UNITS, dtype=torch.float64, requires_grad=True)
     rate, decay = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for first, second in ((pre, post), (pre.detach(), post.detach()), (pre, post.detach()), (pre.detach(), post)):
-        kept.write({"recurrent": Outer(first, second)}, rate, decay)
+        kept.write({"recurrent": RankOne(first, second)}, rate, decay)
     assert kept._layers["recurrent"]._chunk.length == 4
     (spread(kept.trace("recurrent"))).backward()
 
@@ -170,8 +170,8 @@ def test_the_product_with_the_transpose_is_that_of_the_matrix() -> None:
     pre, post = torch.randn(2, 3, 2, UNITS, generator=generator()).double()
     with torch.no_grad():
         for pair in zip(pre, post, strict=True):
-            kept.write({"recurrent": Outer(*pair)}, torch.full((2,), 0.5).double(), torch.full((2,), 0.5).double())
-        fast = sum(0.5 ** (3 - i) * Outer(pre[i], post[i]).dense() for i in range(3))
+            kept.write({"recurrent": RankOne(*pair)}, torch.full((2,), 0.5).double(), torch.full((2,), 0.5).double())
+        fast = sum(0.5 ** (3 - i) * RankOne(pre[i], post[i]).dense() for i in range(3))
         expected = torch.einsum("bm,bnm->bn", post[0], agent.recurrent.plasticity * fast)[:, :4]
         torch.testing.assert_close(kept.read_back("recurrent", post[0], 4, torch.ones(2, 4)), 1 + expected)
 

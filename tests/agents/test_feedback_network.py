@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, one_hot
 import agents
 from agents.networks.feedback.angles import query_angles
 from agents.networks.feedback.network import FeedbackNetwork
-from agents.rules import LowRank, Outer, Rule, Signal, Signals
+from agents.rules import LowRank, RankOne, Rule, Signal, Signals
 from evolution.searchers.evolutionary.evotorch_problem import EpisodesProblem
 from evolution.searchers.make import make_searcher
 from plastic_envs.core.supervised import SupervisedTask
@@ -59,7 +59,7 @@ class Oja(Rule):
         self.strength = nn.Parameter(torch.tensor(0.1))
 
     def change(self, signals: Signals) -> LowRank:
-        pair = Outer((signals.pre - signals.back(signals.post)) * self.strength, signals.post)
+        pair = RankOne((signals.pre - signals.back(signals.post)) * self.strength, signals.post)
         return LowRank((pair,), self.strength.reshape(1) / 10)
 
 

@@ -12,7 +12,7 @@ from agents.fast_weights import fused_kernels
 from agents.fast_weights.fused import FusedWeights
 from agents.networks.fast_network import FastWeightNetwork
 from agents.networks.plastic_rnn import PlasticRNN
-from agents.rules.base import Outer
+from agents.rules.base import RankOne
 from tests.helpers.rollout_forms import (
     BOUNDED,
     INPUTS,
@@ -35,8 +35,8 @@ CASES = [
 
 
 def fused(agent: FastWeightNetwork, batch: int, steps: int, traces: bool) -> FusedWeights:
-    fades = agent.rule.decay != "none"
-    return FusedWeights(agent.layers(), (batch,), steps, fades=fades, bound=agent.rule.bound, traces=traces)
+    decays = agent.rule.decay != "none"
+    return FusedWeights(agent.layers(), (batch,), steps, decays=decays, bound=agent.rule.bound, traces=traces)
 
 
 @pytest.mark.parametrize(("rule", "options"), CASES, ids=str)
@@ -141,25 +141,25 @@ def test_changes_without_a_product_between_them_all_count() -> None:
     pre, post = torch.randn(2, 3, 2, UNITS, generator=generator()).double()
     half = torch.full((2,), 0.5).double()
     for pair in zip(pre, post, strict=True):
-        kept.write({"recurrent": Outer(*pair)}, half, half)
-    expected = sum(0.5 ** (3 - i) * Outer(pre[i], post[i]).dense() for i in range(3))
+        kept.write({"recurrent": RankOne(*pair)}, half, half)
+    expected = sum(0.5 ** (3 - i) * RankOne(pre[i], post[i]).dense() for i in range(3))
     torch.testing.assert_close(kept.trace("recurrent"), expected)
     torch.testing.assert_close(kept.matrix("recurrent"), agent.recurrent.plasticity * expected)
 
 
-def arguments(fades: bool, limit: float | None, soft: bool, traces: bool) -> tuple[list[Any], list[Any]]:
-    """What `advance` and `go_back` take, filled at random: 3 × 5 weights, 2 individuals of 2 episodes each."""
+def arguments(decays: bool, limit: float | None, soft: bool, traces: bool) -> tuple[list[Any], list[Any]]:
+    """What `advance` and `backward_pass` take, filled at random: 3 × 5 weights, 2 individuals of 2 episodes each."""
     n, m, rows, individuals = 3, 5, 4, 2
     draw = np.random.default_rng(1).standard_normal
     matrices, traced = draw((4, rows, n, m)) * 0.3, draw((2, rows))
     (fast, before, to_fast), (trace, before_trace, to_trace) = matrices[[0, 0, 1]], matrices[[2, 2, 3]]
-    change = [draw((rows, n)), draw((rows, m)), draw(rows), draw(rows) if fades else np.ones(rows)]
+    change = [draw((rows, n)), draw((rows, m)), draw(rows), draw(rows) if decays else np.ones(rows)]
     change.extend(traced if traces else [None, None])
     if not traces:
         trace = before_trace = to_trace = None
     asked = [math.inf if limit is None else limit, soft, *draw((2, individuals, n, m)), draw((rows, n))]
     given = [None if part is None else np.zeros_like(part) for part in (asked[-1], *change)]
-    undo = None if fades or limit or traces else True
+    undo = None if decays or limit or traces else True
     forwards = [fast, trace, None, None, *change, *asked, np.zeros((rows, m))]
     to_plasticity = np.zeros((individuals, n, m))
     back = [before, before_trace, *change, *asked, draw((rows, m)), to_fast, to_trace, to_plasticity, *given, undo]
@@ -178,12 +178,12 @@ def test_what_is_not_finite_is_seen(rule: str, value: float) -> None:
     assert not finite[1].any()
 
 
-@pytest.mark.parametrize("fades", [False, True])
+@pytest.mark.parametrize("decays", [False, True])
 @pytest.mark.parametrize(("limit", "soft"), [(None, False), (0.3, False), (0.3, True)])
 @pytest.mark.parametrize("traces", [False, True])
-def test_kernels_do_what_their_python_says(fades: bool, limit: float | None, soft: bool, traces: bool) -> None:
-    kernels = fused_kernels.advance, fused_kernels.go_back
-    compiled, plain = (arguments(fades, limit, soft, traces) for _ in range(2))
+def test_kernels_do_what_their_python_says(decays: bool, limit: float | None, soft: bool, traces: bool) -> None:
+    kernels = fused_kernels.advance, fused_kernels.backward_pass
+    compiled, plain = (arguments(decays, limit, soft, traces) for _ in range(2))
     for kernel, mine, its in zip(kernels, compiled, plain, strict=True):
         started = [one.copy() if isinstance(one, np.ndarray) else one for one in mine]
         kernel(*mine)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import agents
 from agents.networks.plastic_rnn import PlasticRNN
-from agents.rules.base import Outer, Signals
+from agents.rules.base import RankOne, Signals
 from agents.rules.hebbian import Hebbian
 from evolution.searchers.policy_gradient.lives import live as live_by_chance
 from evolution.searchers.policy_gradient.lives import relive
@@ -154,8 +154,8 @@ class Rectified(PlasticRNN):
 
 
 class Negated(Hebbian):
-    def change(self, signals: Signals) -> Outer:
-        return Outer(-signals.pre, signals.post)
+    def change(self, signals: Signals) -> RankOne:
+        return RankOne(-signals.pre, signals.post)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import agents
-from agents import Outer, Rule, Signals, Trace
+from agents import RankOne, Rule, Signals, Trace
 from agents.networks import NETWORKS
 from agents.networks.fast_network import FastWeightNetwork
 from plastic_envs import UsageError, make_task
@@ -181,7 +181,7 @@ def test_a_population_in_a_rollout_lives_as_each_individual_step_by_step(spec, n
     task = make_task("CueReward,n_cues=2,n_stimulus=2,n_show=2,n_query=2")
     if network in ("feedback", "plastic-head"):
         task = make_task("OnlineClassification,source=halfspace,n_train=4,n_query=2")
-    if agents.misfit(task, rule=spec, network=network):
+    if agents.incompatibility(task, rule=spec, network=network):
         pytest.skip("the task does not show what the rule reads")
     options = {key: value for key, value in NETWORKS_TRIED[network].items() if key != "label_gain"}
     agent = agents.make_for(task, rule=spec, network=network, seed=1, **options)
@@ -221,7 +221,7 @@ class Gated(Rule):
         self.traces = {"E": Trace("synapse")}
 
     def update(self, signals, traces):
-        eligibility = (1 - self.eta) * traces["E"] + self.eta * Outer(signals.pre, signals.post).dense()
+        eligibility = (1 - self.eta) * traces["E"] + self.eta * RankOne(signals.pre, signals.post).dense()
         return signals.modulator[..., None] * traces["E"], {"E": eligibility}
 
 

@@ -18,6 +18,7 @@ from evolution.cli import main
 from evolution.experiments.comparison import RESULT_COLUMNS
 from evolution.experiments.grid import run_folder, seeds_from, specs_from
 from evolution.experiments.plan import plan_runs
+from evolution.reports.experiment import read_experiment
 from evolution.reports.verdicts import is_control
 from evolution.runs.locking import folder_lock
 from evolution.runs.progress import Progress
@@ -136,16 +137,19 @@ def test_cells_that_fail_are_shown_with_their_reason(tmp_path):
     assert [run.status for run in supervised] == ["finished", "failed", "failed", "diverged"]
     assert supervised[1].reason == "RuntimeError: the roof fell in"
     assert "SIGKILL" in supervised[2].reason
-    assert {run.status for run in experiment.runs[:4]} == {"n/a"}
+    assert {run.status for run in experiment.runs[:4]} == {"skipped"}
     rows = {(row["task"], row["searcher"]): row["status"] for row in results(tmp_path / "out")}
     assert rows["tests.helpers.doomed:RewardOnly", "backprop,batch_size=16"].startswith(
-        "n/a: backprop needs a task with targets"
+        "skipped: backprop needs a task with targets"
     )
     assert rows[TASK, "tests.helpers.doomed:Failing"] == "failed: RuntimeError: the roof fell in"
     assert rows[TASK, "tests.helpers.doomed:Diverging"] == "diverged"
     table = (tmp_path / "out" / "table.md").read_text()
     assert "SIGKILL" in table
-    assert "n/a" in table
+    assert "skipped" in table
+    index = tmp_path / "out" / "compare.json"
+    index.write_text(index.read_text().replace('"skipped"', '"n/a"'))  # as version 0.1 has it
+    assert [run.status for run in read_experiment(tmp_path / "out").runs] == [run.status for run in experiment.runs]
 
 
 NETWORKS = ("plastic-rnn,hidden=4", "self-modulated,hidden=4", "self-modulated,cell=lstm,hidden=3")
@@ -156,7 +160,7 @@ def test_networks_stand_beside_each_other(tmp_path):
                    hidden=None, seeds=(0,), evals=1)  # fmt: skip
     experiment = in_process.compare(grid, tmp_path / "out")
     assert [run.settings.network for run in experiment.runs] == [*NETWORKS, *NETWORKS]
-    assert [run.status for run in experiment.runs] == ["n/a", *["finished"] * 5]
+    assert [run.status for run in experiment.runs] == ["skipped", *["finished"] * 5]
     assert experiment.runs[0].reason == "gradient needs error, which plastic-rnn,hidden=4 lacks"
     place = tmp_path / "out" / "runs" / TASK / "none" / NETWORKS[2] / "backprop,batch_size=16" / "seed0"
     assert json.loads((place / "agent.json").read_text())["agent"]["cell"] == "lstm"

@@ -42,7 +42,7 @@ def test_a_cell_is_a_lifetime_of_new_networks_with_the_learned_rule(learned, tmp
 
 def test_the_rule_alone_is_taken_over(learned):
     old = agents.load(learned)
-    new = agents.transplant(old, make_task(OTHER), "feedback,hidden=5")
+    new = agents.transfer_rule(old, make_task(OTHER), "feedback,hidden=5")
     assert all(torch.equal(value, new.rule.state_dict()[name]) for name, value in old.rule.state_dict().items())
     assert new.observation_size == make_task(OTHER).observation_size
     assert new.config["hidden"] == 5
@@ -78,7 +78,7 @@ def test_what_makes_no_sense_is_said_and_harms_no_other_cell(learned, tmp_path):
     assert "learns from labels" in cells[0].reason
     assert len(cells[1].scores) == 2
     table = (tmp_path / "out" / "table.md").read_text()
-    assert "n/a: FeedbackNetwork (rule '" in table
+    assert "skipped: FeedbackNetwork (rule '" in table
     assert "learns from labels: CueReward shows none" in table
 
 
@@ -117,6 +117,6 @@ def test_the_commands(learned, tmp_path, capsys):
     assert "| pool on feedback,hidden=5 |" in capsys.readouterr().out
     nowhere = ["transfer", str(learned), "--tasks", "CueReward", "--retrainings", "2", "--out", str(tmp_path / "none")]
     assert main(nowhere) == 1
-    assert "n/a" in capsys.readouterr().out
+    assert "skipped" in capsys.readouterr().out
     assert main(["rule", str(learned)]) == 0
     assert "e_l" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import torch
 
 import agents
 import evolution
-from agents.normalisation import MIN_VARIANCE, Moments, RunningNormalisation
+from agents.normalisation import MIN_VARIANCE, RunningMeanStd, RunningNormalisation
 from evolution.cli import main
 from evolution.experiments.plan import plan_runs
 from evolution.reports.records import open_task
@@ -72,7 +72,7 @@ def agent_for(task, **options):
     """An agent whose normalisation has seen something."""
     agent = agents.make_for(task, hidden=6, seed=1, **options)
     seen = torch.rand(50, task.observation_size, generator=generator(3)) * 2 - 0.7
-    agent.normaliser.update(Moments.of(seen, torch.ones(50)))
+    agent.normaliser.update(RunningMeanStd.of(seen, torch.ones(50)))
     return agent
 
 
@@ -220,7 +220,7 @@ def test_normalisation_is_by_the_mean_and_variance_of_all_that_was_seen():
     normaliser = RunningNormalisation(3)
     assert torch.equal(normaliser(values), values)
     for part in range(3):
-        normaliser.update(Moments.of(values[10 * part :][:10], counts[10 * part :][:10]))
+        normaliser.update(RunningMeanStd.of(values[10 * part :][:10], counts[10 * part :][:10]))
     seen = values[counts].double()
     torch.testing.assert_close(normaliser.mean, seen.mean(0))
     torch.testing.assert_close(normaliser.variance, seen.var(0, correction=0))
@@ -229,7 +229,7 @@ def test_normalisation_is_by_the_mean_and_variance_of_all_that_was_seen():
     torch.testing.assert_close(scaled.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(scaled.std(0, correction=0)[:2], torch.ones(2))
     assert scaled[:, 2].std() == pytest.approx(0.01 / math.sqrt(MIN_VARIANCE), rel=0.2)
-    normaliser.update(Moments.of(torch.full((1, 3), math.nan), torch.ones(1)))
+    normaliser.update(RunningMeanStd.of(torch.full((1, 3), math.nan), torch.ones(1)))
     assert normaliser.count == len(seen)
 
 
@@ -290,11 +290,11 @@ def test_saved_agents_and_transplants_normalise_alike(tmp_path):
     loaded = agents.load(tmp_path)
     observation = torch.rand(3, 4)
     assert torch.equal(loaded(observation)[0], agent(observation)[0])
-    grown = agents.transplant(agent, task, "self-modulated,hidden=9")
+    grown = agents.transfer_rule(agent, task, "self-modulated,hidden=9")
     assert torch.equal(grown.normaliser.mean, agent.normaliser.mean)
-    other = agents.transplant(agent, make_task(SHORT["Pendulum-v1"]))
+    other = agents.transfer_rule(agent, make_task(SHORT["Pendulum-v1"]))
     assert other.normaliser.count == 0
-    plain = agents.transplant(agent, make_task("SequenceReproduction"))
+    plain = agents.transfer_rule(agent, make_task("SequenceReproduction"))
     assert plain.normaliser is None
 
 

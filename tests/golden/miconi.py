@@ -91,7 +91,7 @@ def _maze(trace: Trace) -> Replayed:
         rule=rule,
         network="plastic-rnn",
         hidden=units,
-        # a trace that fades is refused with a modulation that can be negative, as which the program takes it
+        # a trace that decays is refused with a modulation that can be negative, as which the program takes it
         modulation="sigmoid" if modulated and rule == "decaying-hebb" else modulation,
         fan_out=fan_out,
         retroactive=kind == "modul",

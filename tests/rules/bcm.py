@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from agents import Outer, Rule, Signals, Trace
+from agents import RankOne, Rule, Signals, Trace
 
 
 class BCM(Rule):
@@ -25,8 +25,8 @@ class BCM(Rule):
         """η."""
         return self.eta
 
-    def update(self, signals: Signals, traces: dict[str, Tensor]) -> tuple[Outer, dict[str, Tensor]]:
+    def update(self, signals: Signals, traces: dict[str, Tensor]) -> tuple[RankOne, dict[str, Tensor]]:
         """The change by the threshold of before."""
         post, threshold = signals.post, traces["threshold"]
         slid = threshold + (post.square() - threshold) / self.tau
-        return Outer(signals.pre, post * (post - threshold)), {"threshold": slid}
+        return RankOne(signals.pre, post * (post - threshold)), {"threshold": slid}

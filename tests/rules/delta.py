@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from agents import Outer, Rule, Signals
+from agents import RankOne, Rule, Signals
 
 
 class Delta(Rule):
@@ -24,7 +24,7 @@ class Delta(Rule):
         """β."""
         return self.beta
 
-    def change(self, signals: Signals) -> Outer:
+    def change(self, signals: Signals) -> RankOne:
         """The error of what F recalls, at its place."""
         recalled = (signals.pre.unsqueeze(-2) @ signals.fast).squeeze(-2)
-        return Outer(signals.pre, signals.post - recalled)
+        return RankOne(signals.pre, signals.post - recalled)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from agents import Outer, Rule, Signals, Trace
+from agents import RankOne, Rule, Signals, Trace
 
 
 class EProp(Rule):
@@ -30,6 +30,6 @@ class EProp(Rule):
     def update(self, signals: Signals, traces: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The error acts on the trace that this step is in already."""
         filtered = self.alpha * traces["filtered"] + signals.pre
-        now = Outer(filtered, 1 - signals.summed.tanh().square()).dense()
+        now = RankOne(filtered, 1 - signals.summed.tanh().square()).dense()
         eligibility = self.kappa * traces["eligibility"] + now
         return -signals.error.unsqueeze(-2) * eligibility, {"filtered": filtered, "eligibility": eligibility}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from agents import LowRank, Outer, Rule, Signals, Trace
+from agents import LowRank, RankOne, Rule, Signals, Trace
 
 
 class STDP(Rule):
@@ -25,7 +25,7 @@ class STDP(Rule):
         """Potentiation by what came before, depression by what comes too late."""
         (plus, minus), (keep_pre, keep_post) = self.amplitudes, (-1 / self.taus).exp()
         before, after = traces["before"], traces["after"]
-        pairs = (Outer(before, plus * signals.post), Outer(signals.pre, -minus * after))
+        pairs = (RankOne(before, plus * signals.post), RankOne(signals.pre, -minus * after))
         return LowRank(pairs), {
             "before": keep_pre * (before + signals.pre),
             "after": keep_post * (after + signals.post),

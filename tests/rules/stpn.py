@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from agents import Outer, Rule, Signals
+from agents import RankOne, Rule, Signals
 
 
 class STPN(Rule):
@@ -25,4 +25,4 @@ class STPN(Rule):
     def change(self, signals: Signals) -> Tensor:
         """What is lost of F and what is added."""
         keep, gain = self.keep[signals.layer], self.gain[signals.layer]
-        return (keep - 1) * signals.fast + gain * Outer(signals.pre, signals.post).dense()
+        return (keep - 1) * signals.fast + gain * RankOne(signals.pre, signals.post).dense()

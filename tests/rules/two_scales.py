@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from agents import Outer, Rule, Signals, Trace
+from agents import RankOne, Rule, Signals, Trace
 
 
 class TwoScales(Rule):
@@ -24,5 +24,5 @@ class TwoScales(Rule):
     def update(self, signals: Signals, traces: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """What is learned, and what flows."""
         flow = signals.fast - traces["slow"]
-        hebb = self.eta * Outer(signals.pre, signals.post).dense()
+        hebb = self.eta * RankOne(signals.pre, signals.post).dense()
         return hebb - self.down * flow, {"slow": traces["slow"] + self.up * flow}

@@ -23,9 +23,9 @@ from evolution.runs.checkpoint import same_state
 from evolution.runs.steps import read_steps
 from evolution.searchers.evolutionary.actors import check_actors, ray_running
 from evolution.searchers.evolutionary.evotorch_problem import Lived
-from evolution.searchers.evolutionary.generation import told_of_generation, told_of_rule
+from evolution.searchers.evolutionary.generation import generation_metrics, rule_metrics
 from plastic_envs import UsageError, make_task
-from plastic_envs.core.seating import Seating
+from plastic_envs.core.matchmaking import Matchmaking
 
 WORLD = "Foraging,size=6,n_agents=4,length=12"
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -47,7 +47,7 @@ def agent(task):
 
 
 def test_everyone_sits_once_in_every_meeting_and_all_is_as_in_the_worlds(task):
-    seating = Seating(task, 8)
+    seating = Matchmaking(task, 8)
     state, first = seating.reset(3, generator())
     _, seats, holders = state
     assert torch.equal(seats.sort(0).values, torch.arange(24).view(3, 8).T)  # meeting b is rows 8 b to 8 b + 7
@@ -64,7 +64,7 @@ def test_everyone_sits_once_in_every_meeting_and_all_is_as_in_the_worlds(task):
         assert torch.equal(step.reward, told.reward[seats])
         assert torch.equal(step.observation, told.observation[seats])
         state, expected = step.state, told.state
-    assert not torch.equal(seats, Seating(task, 8).reset(3, generator(5))[0][1])
+    assert not torch.equal(seats, Matchmaking(task, 8).reset(3, generator(5))[0][1])
 
 
 def test_mixed_fitness_is_each_individuals_own(task, agent):
@@ -73,7 +73,7 @@ def test_mixed_fitness_is_each_individuals_own(task, agent):
     lived, genomes = searcher.problem.lived[0]
     again = torch.Generator().manual_seed(searcher.problem.generation_seed)
     parameters = searcher.problem.genomes_to_parameters(genomes)
-    whole = agents.rollout(agent, Seating(task, 8), 5, again, parameters=parameters)
+    whole = agents.rollout(agent, Matchmaking(task, 8), 5, again, parameters=parameters)
     torch.testing.assert_close(lived.losses, whole.loss.mean(1))
     assert searcher.episodes == 40
     assert searcher.env_steps == 40 * task.horizon
@@ -171,14 +171,14 @@ def test_a_species_evolves_by_its_own_agents_among_the_others_centres(task, agen
 def test_a_generation_is_told_in_numbers():
     lived = Lived(torch.tensor([-1.0, -3.0, -2.0, torch.inf]), torch.zeros(4), torch.ones(4, 20) * 0.5, None, 0)
     genomes = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
-    told = told_of_generation(lived, genomes)
+    told = generation_metrics(lived, genomes)
     assert [told[f"fitness_{name}"] for name in ("min", "q1", "median", "q3", "max")] == [1.0, 1.5, 2.0, 2.5, 3.0]
     assert (told["loss"], told["best_loss"], told["nonfinite"], told["diversity"]) == (-2.0, -3.0, 1.0, 0.5)
     assert [told[f"reward_age_{age}"] for age in range(1, 11)] == [0.5] * 10
-    assert told_of_generation(lived._replace(losses=torch.full((4,), torch.nan)), genomes) == {"nonfinite": 4.0}
+    assert generation_metrics(lived._replace(losses=torch.full((4,), torch.nan)), genomes) == {"nonfinite": 4.0}
     rule = {"rule.eta": torch.tensor(0.25), "rule.codes": torch.tensor([1.0, 2.0]), "weight": torch.ones(3)}
-    assert told_of_rule(rule) == {"rule.eta": 0.25, "rule.codes.0": 1.0, "rule.codes.1": 2.0}
-    assert told_of_rule({"rule.table": torch.zeros(100)}) == {}
+    assert rule_metrics(rule) == {"rule.eta": 0.25, "rule.codes.0": 1.0, "rule.codes.1": 2.0}
+    assert rule_metrics({"rule.table": torch.zeros(100)}) == {}
 
 
 def generations(spec, task, agent, actors, steps=2, during=None):

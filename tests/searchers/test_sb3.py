@@ -75,8 +75,8 @@ def test_lived_relived_and_single_steps_agree(spec, settings):
     policy = policy_of(task, agents.make_for(task, seed=1, **settings))
     torch.nn.init.normal_(policy.value_net.weight, generator=generator(5))
     lives = lived(task, policy)
-    assert lives.alive[0].all()
-    assert torch.equal(lives.rewards.where(lives.alive, 0.0), lives.rewards)
+    assert lives.active[0].all()
+    assert torch.equal(lives.rewards.where(lives.active, 0.0), lives.rewards)
     assert not lives.rewards.requires_grad
     wanted = None
     for outputs, activities in (
@@ -85,7 +85,7 @@ def test_lived_relived_and_single_steps_agree(spec, settings):
         relive(policy.agent, lives),
     ):
         values, log_probs, entropy = policy.judge(
-            outputs[lives.alive], activities[lives.alive], lives.actions[lives.alive]
+            outputs[lives.active], activities[lives.active], lives.actions[lives.active]
         )
         policy.zero_grad()
         (values.sum() + (log_probs * log_probs.detach()).sum()).backward()
@@ -173,7 +173,7 @@ def test_gradient_of_an_update_is_that_of_a_plain_loop(spec):
     log_std = getattr(policy, "log_std", None)
     lives = live(policy.agent, task, 5, searcher.algorithm.generator.clone_state(), log_std)
     told = searcher.step()
-    assert searcher.env_steps == int(lives.alive.sum())
+    assert searcher.env_steps == int(lives.active.sum())
     assert told["loss"] == pytest.approx(-float(lives.rewards.sum(0).mean()))
     found = {name: part.grad.clone() for name, part in policy.named_parameters() if part.grad is not None}
 
@@ -186,10 +186,10 @@ def test_gradient_of_an_update_is_that_of_a_plain_loop(spec):
     else:
         normal = torch.distributions.Normal(outputs, log_std.exp())
         log_probs, entropies = normal.log_prob(lives.actions).sum(-1), normal.entropy().sum(-1)
-    lengths = lives.alive.sum(0).tolist()
+    lengths = lives.active.sum(0).tolist()
     advantages = plain_returns(lives.rewards, values.detach(), lengths, gamma, lam)
     errors = advantages + values.detach() - values
-    loss = (-advantages * log_probs - entropy * entropies + value * errors.square())[lives.alive].mean()
+    loss = (-advantages * log_probs - entropy * entropies + value * errors.square())[lives.active].mean()
     policy.zero_grad()
     loss.backward()
     assert found.keys() == {name for name, part in policy.named_parameters() if part.grad is not None}
@@ -216,11 +216,11 @@ def test_minibatches_are_whole_episodes_each_once():
     got = list(buffer.get(2 * task.horizon))
     assert [sample.observations.rewards.shape[1] for sample in got] == [2, 2, 2]
     together = torch.cat([sample.old_log_prob for sample in got])
-    assert together.sort().values.equal(numbers[lives.alive].sort().values)
+    assert together.sort().values.equal(numbers[lives.active].sort().values)
     for sample in got:
-        assert torch.equal(sample.observations.actions[sample.observations.alive], sample.actions)
+        assert torch.equal(sample.observations.actions[sample.observations.active], sample.actions)
     (whole,) = buffer.get()
-    assert whole.old_log_prob.equal(numbers[lives.alive])
+    assert whole.old_log_prob.equal(numbers[lives.active])
 
 
 @either

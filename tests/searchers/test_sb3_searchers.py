@@ -127,7 +127,7 @@ def test_from_the_command_line(tmp_path, capsys):
     words = f"--rules hebbian,none --searchers backprop a2c,batch_size=4 --seeds 1 --budget 8 --hidden 4 {SIZES}"
     assert cli.main(f"compare --tasks {MAZE} {words} --dry-run".split()) == 0
     text = capsys.readouterr().out
-    assert "backprop: n/a: backprop needs a task with targets" in text
+    assert "backprop: skipped: backprop needs a task with targets" in text
     assert "hebbian by a2c,batch_size=4: 1 × 8 episodes" in text
     words = f"train {MAZE} --searcher a2c --network plastic-rnn --rule decaying-hebb --budget 60 {SIZES}"
     assert cli.main([*words.split(), "--out", str(tmp_path / "run")]) == 0

@@ -196,8 +196,8 @@ def test_nothing_finite_is_a_divergence_and_keeps_the_parameters(name, task, age
     def rollout(agent, task, batch_size, generator, **options):
         lived = agents.rollout(agent, task, batch_size, generator, **options)
         lived.loss.mul_(float("nan"))
-        if lived.trace is not None:
-            lived.trace.reward.mul_(float("nan"))
+        if lived.trajectory is not None:
+            lived.trajectory.reward.mul_(float("nan"))
         return lived
 
     for module in (

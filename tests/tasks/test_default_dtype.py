@@ -279,7 +279,7 @@ def test_gymnasium_environments_as_tasks(dtype):
         task = make_task("gym:CartPole-v1,max_episode_steps=8")
         lived = agents.rollout(agents.make_for(task, hidden=3), task, 2, generator())
         env = gym.make("plastic_envs/CueReward-v0")
-        return [lived.loss, lived.trace, lived.outputs, env.reset(seed=1)[0]]
+        return [lived.loss, lived.trajectory, lived.outputs, env.reset(seed=1)[0]]
 
     # rewards that are not the package's own keep their digits
     is_same_by_default_of(dtype, told, allowed=("torch.float32", "torch.float64", "float32"))

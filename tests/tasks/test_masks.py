@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import agents
-from agents.normalisation import Moments
+from agents.normalisation import RunningMeanStd
 from evolution import evaluate, make_searcher
 from evolution.evaluation.evaluate import reference_scores
 from evolution.searchers.policy_gradient.lives import live
@@ -22,7 +22,7 @@ from plastic_envs import (
     Task,
     TaskEnv,
     TaskVectorEnv,
-    Trace,
+    Trajectory,
     UsageError,
     layout,
     make_task,
@@ -299,7 +299,7 @@ def test_what_follows_an_end_changes_nothing(spoil, kind, network, population, m
         lived = agents.rollout(agent, task, 6, generator(3), parameters=parameters)
         agent.normaliser.update(lived.seen)
         normaliser = list(agent.normaliser.buffers())
-        parts = [lived.loss, lived.metric, lived.trace, lived.seen, lived.outputs, lived.steps, normaliser]
+        parts = [lived.loss, lived.metric, lived.trajectory, lived.seen, lived.outputs, lived.steps, normaliser]
         return _detached([*parts, agent.close_state(lived.state)])
 
     assert same(told(Uneven(kind=kind)), told(Uneven(kind=kind, spoilt=spoil)))
@@ -327,7 +327,7 @@ def test_searches_by_reward_and_evaluation_do_not_see_what_follows_an_end(spoil)
         parts = [evaluate(agent, task, 20, references=False).scores]
         parts += [play(task, task.uniform, 8, generator(2))]
         lives = live(agent, task, 4, generator(4))
-        parts += [getattr(lives, name) for name in ("observations", "actions", "rewards", "alive", "outputs")]
+        parts += [getattr(lives, name) for name in ("observations", "actions", "rewards", "active", "outputs")]
         for spec in ("a2c,batch_size=4", "ppo,batch_size=4,minibatch_size=2,n_epochs=2", "pgpe,popsize=4,episodes=3"):
             searcher = make_searcher(spec, task, agent, seed=1)
             parts += [searcher.step(), searcher.step(), dict(searcher.agent().state_dict())]
@@ -367,7 +367,7 @@ def test_registered_closed_loops_hold_with_garbage_where_nothing_counts(name, va
     def told():
         agent = agents.make_for(task, hidden=3, seed=1, normalise_observations=True)
         lived = agents.rollout(agent, task, 2 * task.drawn_together, generator(1))
-        return _detached([lived.loss, lived.metric, lived.trace, lived.seen, agent.close_state(lived.state)])
+        return _detached([lived.loss, lived.metric, lived.trajectory, lived.seen, agent.close_state(lived.state)])
 
     expected, step = told(), task.step
 
@@ -426,11 +426,11 @@ def test_the_dead_of_a_world_change_nothing(spoil):
         agent = agents.make_for(task, hidden=3, seed=1, normalise_observations=True)
         lived = agents.rollout(agent, task, 6, generator(1))
         score = evaluate(agent, task, 6)
-        parts = [lived.loss, lived.metric, lived.trace, lived.seen, score.scores, dict(score.references)]
+        parts = [lived.loss, lived.metric, lived.trajectory, lived.seen, score.scores, dict(score.references)]
         for spec in ("a2c,batch_size=6", "pgpe,popsize=4,episodes=6"):
             parts += [make_searcher(spec, task, agent, seed=1).step()]
         alone = make_task("OneAgent", world=task)
-        parts += [agents.rollout(agents.make_for(alone, hidden=3, seed=1), alone, 4, generator(2)).trace]
+        parts += [agents.rollout(agents.make_for(alone, hidden=3, seed=1), alone, 4, generator(2)).trajectory]
         env = TaskParallelEnv(task)
         parts += [env.reset(seed=3)]
         while env.agents:
@@ -566,13 +566,13 @@ def test_moments_count_what_counts_alone():
     seen = torch.randn(4, 3, generator=generator())
     counts = torch.tensor([True, False, True, False])
     for value in NUMBERS:
-        assert same(Moments.of(seen, counts), Moments.of(seen.where(counts.unsqueeze(-1), value), counts))
+        assert same(RunningMeanStd.of(seen, counts), RunningMeanStd.of(seen.where(counts.unsqueeze(-1), value), counts))
 
 
 def test_scores_count_what_counts_alone_and_a_mean_of_nothing_is_refused():
     task = Uneven()
     metric, mask = torch.tensor([[1.0, math.nan], [math.inf, 3.0]]), torch.tensor([[True, False], [False, True]])
-    trace = Trace(torch.zeros(2, 2), metric, mask, torch.ones(2, 2, dtype=torch.bool))
+    trace = Trajectory(torch.zeros(2, 2), metric, mask, torch.ones(2, 2, dtype=torch.bool))
     assert task.score(trace).tolist() == [1, 3]
     with pytest.raises(UsageError, match=r"Uneven: the metric is a mean .* counts none of episode 1"):
         task.score(trace._replace(metric_mask=torch.tensor([[True, False], [True, False]])))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import agents
-from plastic_envs import Trace, make_task, play
+from plastic_envs import Trajectory, make_task, play
 from plastic_envs.tasks.target_discovery import DiscoveryState
 
 
@@ -138,16 +138,16 @@ def test_by_trial_counts_the_episodes_that_came_so_far():
     task = make_task("TargetDiscovery")
     mask = torch.tensor([[1, 0], [0, 1], [1, 0], [1, 1], [1, 0]]).bool()
     metric = torch.tensor([[1, 0], [0, 0], [0, 0], [1, 1], [1, 0]]).float()
-    assert task.by_trial(Trace(metric, metric, mask, torch.ones_like(mask))).tolist() == [0.5, 0.5, 1, 1]
-    assert task.score(Trace(metric, metric, mask, torch.ones_like(mask))).tolist() == [0.75, 0.5]
+    assert task.by_trial(Trajectory(metric, metric, mask, torch.ones_like(mask))).tolist() == [0.5, 0.5, 1, 1]
+    assert task.score(Trajectory(metric, metric, mask, torch.ones_like(mask))).tolist() == [0.75, 0.5]
 
 
 def test_by_trial_takes_a_rollouts_trace():
     task = make_task("TargetDiscovery")
     with torch.no_grad():
         lived = agents.rollout(agents.make_for(task, hidden=4), task, 30, generator())
-    right = task.by_trial(lived.trace)
-    counts = lived.trace.metric_mask.cumsum(0)[-1]
+    right = task.by_trial(lived.trajectory)
+    counts = lived.trajectory.metric_mask.cumsum(0)[-1]
     assert len(right) == counts.max()
     assert ((right >= 0) & (right <= 1)).all()
 

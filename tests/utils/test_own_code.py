@@ -14,7 +14,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from torch import nn
 
 import agents
-from agents import Outer, Rule
+from agents import RankOne, Rule
 from evolution import Searcher, evaluate, make_searcher, train
 from evolution.experiments.workers import run_isolated
 from plastic_envs import Episode, Step, SupervisedTask, TaskEnv, TaskVectorEnv, layout, make_task
@@ -53,8 +53,8 @@ class LearnedGain(Rule):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(start))
 
-    def change(self, signals: agents.Signals) -> Outer:
-        return Outer(self.gain * signals.pre, signals.post)
+    def change(self, signals: agents.Signals) -> RankOne:
+        return RankOne(self.gain * signals.pre, signals.post)
 
 
 class Unprepared(LearnedGain):

@@ -51,7 +51,7 @@ def query_angles(agent: FeedbackCircuit, task: SupervisedTask, lived: Rollout) -
     slopes = agent.slopes(features, summed)
 
     def errors(matrices: Mapping[str, Tensor]) -> list[Tensor]:
-        return agent.send_back(error, slopes, lambda layer, error: error @ matrices[layer].transpose(-1, -2))
+        return agent.errors_backward(error, slopes, lambda layer, error: error @ matrices[layer].transpose(-1, -2))
 
     sent, backpropagated = errors(feedback), errors(weights)
     means = [(ours.mean(-2), theirs.mean(-2)) for ours, theirs in zip(sent[:-1], backpropagated[:-1], strict=True)]

@@ -13,7 +13,7 @@ from agents.fast_weights.dense import LearningWeights
 from agents.networks.feedback.options import FeedbackOptions
 from agents.networks.feedback.step import Change, Send, Sensed
 from agents.percepts import Percepts
-from agents.rules import LowRank, Outer, Rule, Signals
+from agents.rules import LowRank, RankOne, Rule, Signals
 from agents.rules.base import updated
 
 
@@ -54,7 +54,7 @@ class FeedbackCircuit(Agent):
             activities.append(self.activity(layer, summed[-1]))
         slopes = self.slopes(percept.features, summed, lowest)
         error = activities[-1] * percept.labelled - percept.labels
-        return Sensed(summed, activities, slopes, self.send_back(error, slopes, send))
+        return Sensed(summed, activities, slopes, self.errors_backward(error, slopes, send))
 
     def activity(self, layer: str, summed: Tensor) -> Tensor:
         """A layer's activity: softplus, and for the last softmax."""
@@ -70,7 +70,7 @@ class FeedbackCircuit(Agent):
         of_features = [-torch.expm1(-beta * features.clamp(min=0))] if lowest == 0 else []
         return of_features + [(z * beta).sigmoid() for z in summed[:-1]]
 
-    def send_back(self, error: Tensor, slopes: list[Tensor], send: Send) -> list[Tensor]:
+    def errors_backward(self, error: Tensor, slopes: list[Tensor], send: Send) -> list[Tensor]:
         """Errors from the lowest layer with a slope up to the last, whose error is given.
 
         Args:
@@ -127,14 +127,14 @@ class FeedbackCircuit(Agent):
 
         Here and not in `write`, as a gradient goes back to η.
         """
-        own, fades = self.rule.learning_rate(), self.rule.decay == "rate"
+        own, decays = self.rule.learning_rate(), self.rule.decay == "rate"
         if own is None:
             return change
         if isinstance(change, Tensor):
-            return own[..., None, None, None] * (change - weight.matrix() if fades else change)
+            return own[..., None, None, None] * (change - weight.matrix() if decays else change)
         pairs = change.pairs if isinstance(change, LowRank) else (change,)
-        scaled = tuple(Outer(pair.pre, pair.post * own[..., None, None]) for pair in pairs)
+        scaled = tuple(RankOne(pair.pre, pair.post * own[..., None, None]) for pair in pairs)
         lost = change.decay if isinstance(change, LowRank) else None
-        if fades:
+        if decays:
             lost = torch.ones((), dtype=own.dtype, device=own.device)
         return LowRank(scaled, None if lost is None else lost * own.unsqueeze(-1))

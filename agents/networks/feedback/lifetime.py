@@ -30,7 +30,7 @@ from agents.networks.feedback.circuit import FeedbackCircuit
 from agents.networks.feedback.layer import CHUNK, FeedbackLayer, Moment
 from agents.networks.feedback.step import Change, Sensed
 from agents.percepts import Percepts
-from agents.rules import LowRank, Outer
+from agents.rules import LowRank, RankOne
 
 
 def live_by_pairs(agent: FeedbackCircuit, percepts: Percepts, state: State) -> tuple[Tensor, dict[str, Tensor]]:
@@ -232,7 +232,7 @@ def _factors(change: LowRank) -> list[Tensor]:
 
 
 def _as_low_rank(change: Change) -> LowRank:
-    change = LowRank((change,)) if isinstance(change, Outer) else change
+    change = LowRank((change,)) if isinstance(change, RankOne) else change
     assert isinstance(change, LowRank)
     return change
 

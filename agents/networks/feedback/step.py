@@ -6,9 +6,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from agents.fast_weights.dense import LearningWeights
-from agents.rules import LowRank, Outer
+from agents.rules import LowRank, RankOne
 
-Change = Outer | LowRank | Tensor
+Change = RankOne | LowRank | Tensor
 """What a rule may give."""
 Send = Callable[[str, Tensor], Tensor]
 """From a layer and the error of its units to that of its inputs, before their slope."""

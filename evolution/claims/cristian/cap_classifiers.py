@@ -131,7 +131,7 @@ def train_by_rule(
         retrainings: R.
         generator: Of births and examples.
     """
-    student = _cap_network(agents.transplant(teacher, task, network))
+    student = _cap_network(agents.transfer_rule(teacher, task, network))
     states: list[State] = []
     accuracy: list[float] = []
     size = max(1, NUMBERS // (task.horizon * task.observation_size))
@@ -164,7 +164,7 @@ def follow_rule(
     generator: Generator,
 ) -> Curve:
     """As `train_by_rule`, with the accuracy after so many examples."""
-    student = _cap_network(agents.transplant(teacher, task, network))
+    student = _cap_network(agents.transfer_rule(teacher, task, network))
     episode = task.checked_sample(retrainings, generator)
     state = student.initial_state((retrainings,), student.draw_birth(retrainings, generator))
     percepts = student.perceive(episode.inputs, state)

@@ -174,9 +174,9 @@ def make(task: Task, kind: str, hidden: str, seed: int) -> Agent:
 def reward(agent: Agent, task: Task, episodes: int) -> Tensor:
     """The reward at each step of an episode (T,), mean over the episodes of `evaluate`; 0 after an episode's end."""
     with torch.no_grad():
-        trace = rollout(agent, task, episodes, make_generator(0, "evaluation")).trace
-    assert trace is not None
-    mean = trace.reward.mean(-1)
+        trajectory = rollout(agent, task, episodes, make_generator(0, "evaluation")).trajectory
+    assert trajectory is not None
+    mean = trajectory.reward.mean(-1)
     return torch.cat([mean, mean.new_zeros(task.horizon - len(mean))])
 
 

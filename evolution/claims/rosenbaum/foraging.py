@@ -103,8 +103,8 @@ def _make(task: Task, rule: str, network: str, seed: int) -> Agent:
 def by_age(task: Task, agent: Agent, episodes: int = 800) -> Tensor:
     """What agents earn a step in each tenth of a held-out life (10,), mean over lives."""
     lived = rollout(agent, task.held_out(), episodes, make_generator(0, "ages"))
-    assert lived.trace is not None
-    return torch.stack([part.mean() for part in lived.trace.reward.tensor_split(AGES)])
+    assert lived.trajectory is not None
+    return torch.stack([part.mean() for part in lived.trajectory.reward.tensor_split(AGES)])
 
 
 def _draw(

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from agents import Agent, Rollout, rollout
-from agents.normalisation import Moments
+from agents.normalisation import RunningMeanStd
 from evolution.searchers.base import Ledger
 from evolution.seeding import derive_seed, make_generator
-from plastic_envs.core.seating import Seating
+from plastic_envs.core.matchmaking import Matchmaking
 from plastic_envs.core.task import Task
 from plastic_envs.utils.errors import MissingExtraError, UsageError
 from plastic_envs.utils.working_directory import Carried
@@ -47,7 +47,7 @@ class Lived(NamedTuple):
     losses: Tensor
     penalty: Tensor
     reward: Tensor | None
-    seen: Moments | None
+    seen: RunningMeanStd | None
     env_steps: int
 
     @classmethod
@@ -60,7 +60,7 @@ class Lived(NamedTuple):
             None if reward[0] is None else torch.cat(reward),
             seen[0]
             if seen[0] is None or seen[0].number.dim() == 0
-            else Moments(*map(torch.cat, zip(*seen, strict=True))),
+            else RunningMeanStd(*map(torch.cat, zip(*seen, strict=True))),
             sum(env_steps),
         )
 
@@ -140,8 +140,8 @@ class EpisodesProblem(Problem):  # type: ignore[misc]
         generator = torch.Generator().manual_seed(generation_seed)
         lived = self._rollout(genomes, generator)
         reward = None
-        if lived.trace is not None:
-            paid = lived.trace.reward[..., self.rows].mean(-1)  # (P, t, B) → (P, t)
+        if lived.trajectory is not None:
+            paid = lived.trajectory.reward[..., self.rows].mean(-1)  # (P, t, B) → (P, t)
             reward = pad(paid, (0, self.task.horizon - paid.shape[-1]))  # (P, T): t ends with the last who lived
         return Lived(
             lived.loss[..., self.rows].mean(-1),  # (P, B) → (P,)
@@ -229,7 +229,7 @@ class MixedProblem(EpisodesProblem):
         raise UsageError(f"actors={actors}: individuals of worlds=mixed meet each other, in one process")
 
     def _rollout(self, genomes: Tensor, generator: torch.Generator) -> Rollout:
-        worlds = Seating(self.task, len(genomes))
+        worlds = Matchmaking(self.task, len(genomes))
         return rollout(self.agent, worlds, self.episodes, generator, parameters=self._parameters(genomes))
 
 

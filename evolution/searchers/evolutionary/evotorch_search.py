@@ -16,8 +16,8 @@ from evolution.searchers.evolutionary.evotorch_problem import (
     Lived,
     MixedProblem,
 )  # before anything of evotorch: it keeps the import quiet
-from evolution.searchers.evolutionary.generation import told_of_generation, told_of_rule
-from plastic_envs.core.seating import Seating
+from evolution.searchers.evolutionary.generation import generation_metrics, rule_metrics
+from plastic_envs.core.matchmaking import Matchmaking
 from plastic_envs.core.task import Task
 from plastic_envs.utils.checks import check_choice, check_float, check_int, check_memory, in_gb
 from plastic_envs.utils.errors import UsageError, WrongTypeError
@@ -118,10 +118,10 @@ class EvoTorchSearcher(Searcher):
             )
         popsize = getattr(self.algorithm, "popsize", getattr(self.algorithm, "_popsize", None))
         if worlds == "mixed" and isinstance(popsize, int):
-            Seating(task, popsize)  # refuses whom it cannot seat, before anything is done
+            Matchmaking(task, popsize)  # refuses whom it cannot seat, before anything is done
 
     def step(self) -> dict[str, float]:
-        """One generation: what `told_of_generation` tells of it, and the rule's coefficients at the centre."""
+        """One generation: what `generation_metrics` tells of it, and the rule's coefficients at the centre."""
         self.problem.begin_generation()
         try:
             self.algorithm.step()
@@ -129,11 +129,11 @@ class EvoTorchSearcher(Searcher):
             raise Diverged(f"{type(self.algorithm).__name__} after {self.episodes} episodes: {error}") from error
         lived, genomes = zip(*self.problem.lived, strict=True)
         self.update_normalisation(*(each.seen for each in lived))
-        told = told_of_generation(Lived.joined(lived), torch.cat(genomes))
+        told = generation_metrics(Lived.joined(lived), torch.cat(genomes))
         centre = self.genome()
         if "loss" not in told or not bool(centre.isfinite().all()):
             raise Diverged(f"no individual with a finite loss, or no finite centre, after {self.episodes} episodes")
-        return told | told_of_rule(self.problem.genomes_to_parameters(centre))
+        return told | rule_metrics(self.problem.genomes_to_parameters(centre))
 
     def genome(self) -> Tensor:
         """The point (n,) that the search stands at."""

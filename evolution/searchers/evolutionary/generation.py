@@ -15,7 +15,7 @@ COEFFICIENTS = 32
 """A rule with more of them is not told number by number."""
 
 
-def told_of_generation(lived: "Lived", genomes: Tensor) -> dict[str, float]:
+def generation_metrics(lived: "Lived", genomes: Tensor) -> dict[str, float]:
     """The distribution of fitness, how different the individuals are, and what they earned at which age.
 
     Args:
@@ -45,7 +45,7 @@ def told_of_generation(lived: "Lived", genomes: Tensor) -> dict[str, float]:
     return told
 
 
-def told_of_rule(values: dict[str, Tensor]) -> dict[str, float]:
+def rule_metrics(values: dict[str, Tensor]) -> dict[str, float]:
     """A rule's coefficients at the centre of the search, "rule.name" or "rule.name.3" each, if they are few."""
     found = {name: value.flatten() for name, value in values.items() if ".rule." in f".{name}"}
     if sum(map(len, found.values())) > COEFFICIENTS:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents import Agent, State, rollout
-from agents.normalisation import Moments
+from agents.normalisation import RunningMeanStd
 from plastic_envs.core.schedule import at_time
 from plastic_envs.core.task import Metric, Step, Task, layout
 
@@ -21,7 +21,7 @@ class Lives:
         observations: (T, B, D).
         actions: (T, B) numbers of discrete actions, or (T, B, K).
         rewards: (T, B), 0 after the end of an episode.
-        alive: (T, B) bool, whether the episode had not ended before the step.
+        active: (T, B) bool, whether the episode had not ended before the step.
         birth: What was drawn at birth, (B, …) each.
         outputs: (T, B, K), with their gradient if the episodes were lived with one.
         activity: (T, B, N), what a value can be read from: see `activity`.
@@ -31,11 +31,11 @@ class Lives:
     observations: Tensor
     actions: Tensor
     rewards: Tensor
-    alive: Tensor
+    active: Tensor
     birth: Mapping[str, Tensor]
     outputs: Tensor
     activity: Tensor
-    seen: Moments | None
+    seen: RunningMeanStd | None
 
     def detach(self) -> "Lives":
         """The same without gradients."""
@@ -47,7 +47,7 @@ class Lives:
             self.observations[:, rows],
             self.actions[:, rows],
             self.rewards[:, rows],
-            self.alive[:, rows],
+            self.active[:, rows],
             {name: value[rows] for name, value in self.birth.items()},
             self.outputs[:, rows],
             self.activity[:, rows],
@@ -89,10 +89,19 @@ def live(agent: Agent, task: Task, batch_size: int, generator: torch.Generator, 
 
     birth = agent.draw_birth(batch_size, generator)
     lived = rollout(agent, task, batch_size, generator, act=act, birth=birth)
-    assert lived.trace is not None
+    assert lived.trajectory is not None
     observations, actions = (torch.stack(part) for part in zip(*told, strict=True))
     hidden = observations if lived.hidden is None else lived.hidden
-    return Lives(observations, actions, lived.trace.reward, lived.trace.alive, birth, lived.outputs, hidden, lived.seen)
+    return Lives(
+        observations,
+        actions,
+        lived.trajectory.reward,
+        lived.trajectory.active,
+        birth,
+        lived.outputs,
+        hidden,
+        lived.seen,
+    )
 
 
 def relive(agent: Agent, lives: Lives) -> tuple[Tensor, Tensor]:

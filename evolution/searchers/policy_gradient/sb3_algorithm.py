@@ -51,7 +51,7 @@ class EpisodeBuffer(RolloutBuffer):
         self.buffer_size = self.pos = len(values)
         self.full = True
         self.rewards, self.log_probs = lives.rewards.numpy(force=True), log_probs.numpy(force=True)
-        self.values = values.where(lives.alive, 0.0).numpy(force=True)
+        self.values = values.where(lives.active, 0.0).numpy(force=True)
         self.advantages, self.episode_starts = np.zeros_like(self.values), np.zeros_like(self.values)
         self.compute_returns_and_advantage(
             torch.zeros(self.n_envs, dtype=torch.float32), np.ones(self.n_envs, np.bool_)
@@ -69,9 +69,9 @@ class EpisodeBuffer(RolloutBuffer):
 
     def _samples(self, lives: Lives, rows: Tensor | slice) -> RolloutBufferSamples:
         parts = (self.values, self.log_probs, self.advantages, self.returns)
-        alive = lives.alive
-        flat = [torch.from_numpy(part).to(alive.device)[:, rows][alive] for part in parts]
-        return RolloutBufferSamples(lives, lives.actions[alive], *flat)  # type: ignore[arg-type]
+        active = lives.active
+        flat = [torch.from_numpy(part).to(active.device)[:, rows][active] for part in parts]
+        return RolloutBufferSamples(lives, lives.actions[active], *flat)  # type: ignore[arg-type]
 
 
 class WholeEpisodes(OnPolicyAlgorithm):
@@ -135,7 +135,7 @@ class WholeEpisodes(OnPolicyAlgorithm):
         # callbacks hold what they are told in a cycle: with the gradients the memory of every update would stay
         told = {"self": self, "env": env, "callback": callback, "rollout_buffer": rollout_buffer}
         callback.update_locals(told | {"lives": lives.detach()})
-        for living in lives.alive.sum(1).tolist():
+        for living in lives.active.sum(1).tolist():
             self.num_timesteps += living
             if not callback.on_step():
                 return False
@@ -145,7 +145,7 @@ class WholeEpisodes(OnPolicyAlgorithm):
     def _note_episodes(self, lives: Lives) -> None:
         """Tell the logger rewards and lengths, as SB3's Monitor would."""
         assert self.ep_info_buffer is not None
-        totals, lengths = lives.rewards.sum(0), lives.alive.sum(0).tolist()
+        totals, lengths = lives.rewards.sum(0), lives.active.sum(0).tolist()
         self.mean_reward = float(totals.mean())
         now = round(time.time() - self.start_time / 1e9, 6)
         self.ep_info_buffer.extend(

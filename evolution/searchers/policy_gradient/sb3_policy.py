@@ -147,10 +147,10 @@ class AgentPolicy(BasePolicy):
 
         Args:
             obs: The episodes.
-            actions: Those of the steps in which an episode had not ended, (n, ...) in the order of `obs.alive`.
+            actions: Those of the steps in which an episode had not ended, (n, ...) in the order of `obs.active`.
         """
         lived = (obs.outputs, obs.activity) if obs.outputs.requires_grad else relive(self.agent, obs)
-        outputs, activities = (part[obs.alive] for part in lived)
+        outputs, activities = (part[obs.active] for part in lived)
         return self.judge(outputs, activities, actions)
 
     def _predict(self, observation: Tensor, deterministic: bool = False) -> Tensor:  # type: ignore[override]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Active(NamedTuple):
+class Activity(NamedTuple):
     """What a layer did in a step: its input (..., B, n), biases included, and of its units (..., B, m) each."""
 
     pre: Tensor

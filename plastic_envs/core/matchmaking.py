@@ -10,7 +10,7 @@ from plastic_envs.core.task import Metric, Slice, Step, Task
 from plastic_envs.utils.errors import UsageError
 
 
-class Seating(Task):
+class Matchmaking(Task):
     """Lifetimes of a world's agents, dealt at random to the individuals of a population, who so meet each other.
 
     A batch of B is B lifetimes of each of P individuals, tensors (P, B, ...): lifetime b of an individual is a seat in
