@@ -13,9 +13,10 @@ from typing import Any
 from evolution.claims.finding import ClaimSettings, Finding
 from evolution.claims.table import CLAIMS
 from evolution.claims.trainings import KeptCurves
-from evolution.runs.locking import folder_lock
+from evolution.runs.resumable import ResumableFolder
 from plastic_envs.utils.checks import shown
-from plastic_envs.utils.errors import MissingExtraError, OccupiedFolderError, UsageError, WrongTypeError
+from plastic_envs.utils.errors import MissingExtraError, WrongTypeError
+from plastic_envs.utils.reading import read_json
 from plastic_envs.utils.writing import make_folder, remove, write_atomically
 
 FORMAT = 1
@@ -53,16 +54,15 @@ def claim(
 
     from plastic_envs.utils.precision import in_float32
 
-    if resume and overwrite:
-        raise UsageError("resume and overwrite exclude each other: say one of them")
     folder = default_folder(number) if out is None else Path(out)
+    target = ResumableFolder(folder, "claim", resume=resume, overwrite=overwrite)
     settings = ClaimSettings(full, seed, jobs, folder / PARTS)
     run = CLAIMS.load(number)
     if not _takes_settings(run):
         raise WrongTypeError(f"claim {shown(number)} is no function from evolution.ClaimSettings to evolution.Finding")
     _check_matplotlib()
-    with folder_lock(folder):
-        _prepare(folder, {"number": number, "full": full, "seed": seed}, resume=resume, overwrite=overwrite)
+    with target.held() as goes_on:
+        (_go_on if goes_on else _begin)(target, {"number": number, "full": full, "seed": seed})
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the same figures on any number of cores
         try:
@@ -90,46 +90,28 @@ def default_folder(number: str) -> Path:
     return Path("runs") / f"claim-{number.replace(':', '.')}"
 
 
-def _prepare(folder: Path, asked: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-    """Make the folder ready for a claim, whose number and settings are written first: by them the folder is known.
+def _go_on(target: ResumableFolder, asked: dict[str, Any]) -> None:
+    """Refuse another claim than the one that was begun here; of one that was being replaced, remove the results."""
+    target.check_settings(read_json(target.path / PARTS / "settings.json"), asked)
+    if (target.path / RESULTS[-1]).is_file() and _settings_of(target.path) != asked:
+        _remove_results(target.path)
 
-    Raises:
-        UsageError: it holds something else, or a claim that must not be overwritten or is not the one to be resumed.
+
+def _begin(target: ResumableFolder, asked: dict[str, Any]) -> None:
+    """Put a claim in the place of what is here; its number and settings are written first: by them it is known.
+
+    At every moment there is the claim that was, finished or to be gone on with, or the new one to be gone on with.
     """
-    from plastic_envs.utils.reading import read_json
-
-    begun = folder / PARTS / "settings.json"
-    finished = (folder / RESULTS[-1]).is_file()
-    if finished or begun.is_file():
-        if resume and begun.is_file():
-            if (found := read_json(begun)) != asked:
-                raise UsageError(
-                    f"{folder} was begun with {_told(found)}: resume it with that, not with {_told(asked)}"
-                )
-            if finished and _settings_of(folder) != asked:  # of a claim that was being replaced by this one
-                _remove_results(folder)
-            return
-        if not overwrite:
-            what = "already holds a claim" if finished else "holds a claim that was broken off"
-            go_on = "" if finished else "go on with --resume (resume=True), "
-            raise OccupiedFolderError(
-                f"{folder} {what}: {go_on}replace it with --overwrite (overwrite=True), or name another folder"
-            )
-    elif any(item.name != PARTS for item in folder.iterdir()):
-        raise OccupiedFolderError(f"{folder} is not empty and holds no claim (no claim.json): choose another folder")
-    # At every moment there is the claim that was, finished or to be gone on with, or the new one to be gone on with.
-    make_folder(folder / PARTS)
-    for part in (folder / PARTS).iterdir():
-        if part.is_dir():
-            KeptCurves(folder / PARTS).forget(part)
-    write_atomically(begun, (json.dumps(asked) + "\n").encode())
-    _remove_results(folder)
+    parts = target.path / PARTS
+    make_folder(parts)
+    for part in filter(Path.is_dir, parts.iterdir()):
+        KeptCurves(parts).forget(part)
+    write_atomically(parts / "settings.json", (json.dumps(asked) + "\n").encode())
+    _remove_results(target.path)
 
 
 def _settings_of(folder: Path) -> dict[str, Any]:
     """What the finished claim in a folder was asked for."""
-    from plastic_envs.utils.reading import read_json
-
     told = read_json(folder / RESULTS[-1])
     settings = told.get("settings")
     return {"number": told.get("number"), **(settings if isinstance(settings, dict) else {})}
@@ -147,10 +129,6 @@ def _drop_empty_parts(folder: Path) -> None:
     with contextlib.suppress(OSError):  # it is for tidiness alone
         if [item.name for item in parts.iterdir()] == ["settings.json"] and (results[-1] or not any(results)):
             shutil.rmtree(parts)
-
-
-def _told(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def write(folder: Path, number: str, settings: ClaimSettings, finding: Finding) -> None:

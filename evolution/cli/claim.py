@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{number:<{width}}  {row.summary}")
         return 0
     folder = args.out or default_folder(args.number)
-    sys.stderr.write(begins_anew(args.resume, folder, "claim", "claim.json", "parts/settings.json"))
+    sys.stderr.write(begins_anew(args.resume, folder, "claim"))
     # ends processes side by side too
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

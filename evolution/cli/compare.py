@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise UsageError("--out is missing: name a folder for the comparison")
-    sys.stderr.write(begins_anew(args.resume, args.out, "comparison", "compare.json"))
+    sys.stderr.write(begins_anew(args.resume, args.out, "comparison"))
     experiment = compare(
         grids,
         args.out,

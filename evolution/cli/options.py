@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
-import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from evolution.runs.resumable import marks_in
 from evolution.runs.settings import RunSettings
 from plastic_envs.utils.checks import shown, whole_number
 
@@ -82,9 +83,9 @@ def command_line(command: str, args: argparse.Namespace, *names: str, **others: 
     return shlex.join(words)
 
 
-def begins_anew(resume: bool, folder: object, what: str, *marks: str) -> str:
+def begins_anew(resume: bool, folder: str | Path, what: str) -> str:
     """A line for who asked to go on with what is not there, as scripts do at their first start; else empty."""
-    if not resume or any(os.path.lexists(os.path.join(str(folder), mark)) for mark in marks):
+    if not resume or marks_in(folder, what):
         return ""
     return f"plastic-envs: there is no {what} in {folder} to go on with, so a new one begins\n"
 

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--out is missing: name a folder for the run")
     for config in filter(None, (args.config, args.resume and Path(args.out) / "config.json")):
         _tell_differences(Path(config), settings)
-    lines = [begins_anew(args.resume, args.out, "run", "config.json")]
+    lines = [begins_anew(args.resume, args.out, "run")]
     with Progress(settings.budget) as bar:
 
         def tell(progress: RunProgress) -> None:

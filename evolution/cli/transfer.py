@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from plastic_envs.tasks import make_task
 
     tasks, networks = specs_from(args.tasks), specs_from(args.networks)
-    sys.stderr.write(begins_anew(args.resume, args.out, "transfer", "transfer.json"))
+    sys.stderr.write(begins_anew(args.resume, args.out, "transfer"))
     cells = transfer(
         args.rules, tasks, args.out, networks=networks, retrainings=args.retrainings, seed=args.seed,
         resume=args.resume, trust=args.trust,

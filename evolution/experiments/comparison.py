@@ -19,19 +19,19 @@ from evolution.reports import tables
 from evolution.reports.experiment import Experiment, read_experiment
 from evolution.reports.records import FORMAT, INDEX, RunRecord, indexed_runs, read_run
 from evolution.reports.verdicts import METHOD, headline, verdicts
-from evolution.runs.locking import folder_lock
 from evolution.runs.progress import Progress
 from evolution.runs.provenance import differences
 from evolution.runs.results import RunProgress
+from evolution.runs.resumable import ResumableFolder
 from evolution.runs.run_folder import AGENT_FILES, read_config, versions
 from evolution.runs.settings import RunSettings
 from evolution.runs.train import train
 from evolution.searchers.evolutionary.actors import ray_running
 from plastic_envs.external.task import without_prefix
 from plastic_envs.utils.checks import check_int
-from plastic_envs.utils.errors import OccupiedFolderError, UsageError
+from plastic_envs.utils.errors import UsageError
 from plastic_envs.utils.registry import own_code
-from plastic_envs.utils.writing import is_vacant, write_atomically
+from plastic_envs.utils.writing import write_atomically
 
 RESULT_COLUMNS = (
     "task", "rule", "network", "cell", "hidden", "searcher", "seed", "episodes", "env_steps", "metric", "metric_low",
@@ -75,8 +75,7 @@ def compare(
     grids = [grids] if isinstance(grids, Grid) else list(grids)
     jobs = check_jobs(jobs)
     planned = plan_runs(grids)
-    with folder_lock(Path(out)):
-        check_new(Path(out), resume)
+    with ResumableFolder(out, "comparison", resume=resume).held():
         _tell_differences(Path(out), planned)
         index = _Index(Path(out), grids, planned, command)
         try:
@@ -127,17 +126,6 @@ def write_results(experiment: Experiment) -> Path:
     path = experiment.folder / "results.csv"
     write_atomically(path, text.getvalue().encode())
     return path
-
-
-def check_new(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds something else than this comparison, or its beginning without `resume`."""
-    begun = (folder / INDEX).is_file()
-    if begun and not resume:
-        raise OccupiedFolderError(
-            f"{folder} holds a comparison already: continue it with --resume, or name another folder"
-        )
-    if not begun and not is_vacant(folder, INDEX):
-        raise OccupiedFolderError(f"{folder} is not empty and holds no comparison: name another folder")
 
 
 def _tell_differences(folder: Path, planned: Sequence[PlannedRun]) -> None:

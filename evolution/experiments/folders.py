@@ -1,22 +1,15 @@
 """A folder is not what was asked for: what it is instead, and which below it or beside it was probably meant."""
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from evolution.runs.resumable import MARKS, marks_in
 from plastic_envs.utils.checks import nearest
 from plastic_envs.utils.errors import MissingFileError
 
 BELOW = ("*", "runs/*/*/*/*", "runs/*/*/*/*/*")
 """Where a folder of runs has them, and where a comparison has, of one network or of several."""
-KINDS = {
-    "compare.json": "a comparison",
-    "config.json": "a run",
-    "transfer.json": "a transfer",
-    "claim.json": "a claim",
-}
-"""What a folder is, by the file that tells it."""
 
 
 def missing(folder: Path, what: str, marks: Sequence[str]) -> MissingFileError:
@@ -35,7 +28,7 @@ def missing(folder: Path, what: str, marks: Sequence[str]) -> MissingFileError:
             )
         if not folder.is_dir():
             return MissingFileError(f"{folder} is a file: name the folder that it lies in")
-        kind = next((f"{folder} is {kind}: " for mark, kind in KINDS.items() if os.path.isfile(folder / mark)), "")
+        kind = next((f"{folder} is a {mine}: " for mine in MARKS if marks_in(folder, mine)), "")
         found = sorted({path.parent for mark in marks for below in BELOW for path in folder.glob(f"{below}/{mark}")})
         if found:
             of_several = f", one of {len(found):,} below it" if len(found) > 1 else ""

@@ -17,16 +17,16 @@ from agents.saving import digest
 from evolution.evaluation.evaluate import reference_scores
 from evolution.evaluation.statistics import Interval, mean_interval
 from evolution.reports.tables import MISSING, aligned, format_interval, format_number
-from evolution.runs.locking import folder_lock
+from evolution.runs.resumable import ResumableFolder
 from evolution.runs.run_folder import load_agent
 from evolution.seeding import make_generator
 from plastic_envs.core.task import Task
 from plastic_envs.tasks import make_task
 from plastic_envs.utils.checks import check_int
-from plastic_envs.utils.errors import OccupiedFolderError, UnknownNameError, UsageError
+from plastic_envs.utils.errors import UnknownNameError, UsageError
 from plastic_envs.utils.reading import read_json
 from plastic_envs.utils.registry import parse_spec
-from plastic_envs.utils.writing import is_vacant, write_atomically
+from plastic_envs.utils.writing import write_atomically
 
 INDEX = "transfer.json"
 COLUMNS = ("rule", "network", "task", "retraining", "metric")
@@ -92,17 +92,17 @@ def transfer(
     for name, values in (("rules", rules), ("tasks", tasks)):
         if not values:
             raise UsageError(f"{name} is empty: name at least one")
-    folder = Path(out)
+    folder = ResumableFolder(out, "transfer", resume=resume)
     made = {spec: make_task(spec) for spec in tasks}
     found = {str(rule): _agent(rule, next(iter(made.values())), trust) for rule in rules}
     names = _names(found)
     for task, agent, network in itertools.product(made.values(), found.values(), networks):
         if not _incompatibility(agent, task):
             agents.transfer_rule(agent, task, network)  # before the folder is made: bad options leave no trace
-    with folder_lock(folder):
+    with folder.held() as goes_on:
         settings = {"retrainings": retrainings, "seed": seed}
         hashes = {names[rule]: digest(agent) for rule, agent in found.items()}
-        done = _read(folder, settings, hashes, resume)
+        done = _read(folder, settings, hashes) if goes_on else {}
         cells = []
         for spec, task in made.items():
             for rule, agent in found.items():
@@ -112,7 +112,7 @@ def transfer(
                         cell = _retrain(agent, Transfer(names[rule], network, spec), task, retrainings, seed)
                     cells.append(cell)
                     done[names[rule], network, spec] = cell
-                    _write(folder, settings | {"agents": hashes}, list(done.values()), made)
+                    _write(folder.path, settings | {"agents": hashes}, list(done.values()), made)
     return cells
 
 
@@ -152,18 +152,10 @@ def _retrain(agent: Agent, cell: Transfer, task: Task, retrainings: int, seed: i
 
 
 def _read(
-    folder: Path, settings: dict[str, Any], hashes: dict[str, str], resume: bool
+    folder: ResumableFolder, settings: dict[str, Any], hashes: dict[str, str]
 ) -> dict[tuple[str, str, str], Transfer]:
     """What the folder holds already; hashes of the agents that it is of are added."""
-    path = folder / INDEX
-    if not path.is_file():
-        if not is_vacant(folder, INDEX):
-            raise OccupiedFolderError(f"{folder} is not empty and holds no transfer: name another folder")
-        return {}
-    if not resume:
-        raise OccupiedFolderError(
-            f"{folder} holds a transfer already: continue it with --resume, or name another folder"
-        )
+    path = folder.path / INDEX
     try:
         head = read_json(path)
         begun = {name: head[name] for name in settings}
@@ -171,11 +163,10 @@ def _read(
         cells = [Transfer(**{**cell, "scores": tuple(cell["scores"])}) for cell in head["cells"]]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if begun != settings:
-        raise UsageError(f"{folder} was started with {begun}, not {settings}: name another folder")
+    folder.check_settings(begun, settings)
     for name in hashes.keys() & agents_then.keys():
         if hashes[name] != agents_then[name]:
-            raise UsageError(f"{folder} was started with another agent of the name {name!r}: name another folder")
+            raise UsageError(f"{folder.path} was started with another agent of the name {name!r}: name another folder")
     hashes |= agents_then
     return {(cell.rule, cell.network, cell.task): cell for cell in cells}
 

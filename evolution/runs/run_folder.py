@@ -1,6 +1,5 @@
 """The folder of one run: what is written where, and in which order."""
 
-import contextlib
 import hashlib
 import json
 import math
@@ -22,9 +21,9 @@ from evolution.runs.results import RunResult
 from evolution.runs.settings import RunSettings
 from evolution.runs.steps import StepLog
 from plastic_envs.utils.checks import shown
-from plastic_envs.utils.errors import MissingFileError, OccupiedFolderError, UsageError
+from plastic_envs.utils.errors import MissingFileError, UsageError
 from plastic_envs.utils.reading import read_bytes, read_json
-from plastic_envs.utils.writing import is_vacant, remove, write_atomically, writing
+from plastic_envs.utils.writing import remove, write_atomically, writing
 
 __all__ = ["HistoryRow", "LoadedRun", "RunFolder", "load_agent", "load_result", "load_run", "read_json", "versions"]
 
@@ -55,28 +54,13 @@ class RunFolder:
         self.steps = StepLog(self.path / "steps.csv")
         self.events = EventLog(self.path / "tensorboard")
 
-    def prepare(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ready for a run with these settings.
+    def prepare(self, settings: RunSettings) -> None:
+        """Put a run with these settings, which has not begun, in the place of what is here.
 
         Raises:
-            UsageError: the folder holds something else, a run that must not be overwritten, or a run with other
-                settings; or it cannot be written.
+            UsageError: the folder cannot be written.
         """
-        occupied = not is_vacant(self.path, self.config.name)
-        if occupied and not self.config.exists():
-            raise OccupiedFolderError(
-                f"{self.path} is not empty and not a run folder (no config.json): choose another folder"
-            )
-        if occupied and resume:
-            self.check_settings(settings)
-            return
-        if occupied and not overwrite:
-            raise OccupiedFolderError(
-                f"{self.path} already holds a run: go on with --resume (resume=True), or replace it with --overwrite "
-                "(overwrite=True)"
-            )
-        if occupied:
-            self._clear()
+        self._clear()
         made = {"versions": versions(), "code": code_used(settings)}
         self._write_json(self.config, {"format": FORMAT, "settings": settings.to_json(), **made})
 
@@ -96,8 +80,6 @@ class RunFolder:
         """Remove the run, settings and all: it was refused before it was anything."""
         self._clear()
         remove(self.config)
-        with contextlib.suppress(OSError):  # something else may be there
-            self.path.rmdir()
 
     @property
     def begun(self) -> bool:
@@ -121,7 +103,7 @@ class RunFolder:
         Raises:
             UsageError: they differ.
         """
-        # Path.exists raises where a folder above may not be read, of which `prepare` tells.
+        # Path.exists raises where a folder above may not be read, of which `ResumableFolder` tells.
         if os.path.exists(self.config) and (difference := self.read_settings().difference(settings)):
             raise UsageError(f"{self.path} was started with {difference}: resume it with the settings it has")
 

@@ -12,8 +12,8 @@ import torch
 from evolution.evaluation.evaluate import Evaluation, check_evaluation, evaluate
 from evolution.runs.checkpoint import same_state
 from evolution.runs.history import last_score
-from evolution.runs.locking import folder_lock
 from evolution.runs.results import Clock, Progress, RunProgress, RunResult, Status
+from evolution.runs.resumable import ResumableFolder
 from evolution.runs.run_folder import HistoryRow, RunFolder, load_result
 from evolution.runs.settings import RunSettings
 from evolution.runs.signals import Signals, signals_noted
@@ -62,17 +62,16 @@ def train(
         UsageError: a setting is wrong; `out` holds something else, or another run; a file is damaged or cannot be
             written. What was written before is kept.
     """
-    if resume and overwrite:
-        raise UsageError("resume and overwrite exclude each other: say one of them")
+    target = ResumableFolder(out, "run", resume=resume, overwrite=overwrite)
     if resume:
-        RunFolder(Path(out)).check_settings(settings)  # before a setting that was left out makes no sense by itself
+        RunFolder(target.path).check_settings(settings)  # before a setting that was left out makes no sense by itself
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        run = _Run(settings, Path(out), progress)  # before the folder is touched: bad settings leave no trace
+        run = _Run(settings, target.path, progress)  # before the folder is touched: bad settings leave no trace
         check_actors(run.searcher, actors, ray_address)
-        with folder_lock(run.folder.path):
-            run.folder.prepare(settings, resume=resume, overwrite=overwrite)
+        with target.held() as goes_on:
+            (run.folder.check_settings if goes_on else run.folder.prepare)(settings)
             result = run.folder.read_result(whole=False)  # else the checkpoint knows the logs
             with contextlib.closing(run.folder.events):
                 if result is not None and result.status != "interrupted":

@@ -95,11 +95,6 @@ def make_folder(folder: Path) -> None:
             sync_folder(made.parent)
 
 
-def is_vacant(folder: Path, first: str) -> bool:
-    """Whether there is nothing here but what is left of a process that was killed as it wrote its first file."""
-    return all(item.name == first + ".tmp" for item in folder.iterdir())
-
-
 def sync_folder(folder: Path) -> None:
     """Make what was made, renamed or deleted in a folder last."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -16,7 +16,7 @@ from evolution.claims.parts import part
 from evolution.claims.rosenbaum import random_feedback as feedback
 from evolution.claims.trainings import Learner
 from evolution.cli import main
-from evolution.runs.locking import folder_lock
+from evolution.runs.resumable import folder_lock
 from plastic_envs import UsageError
 from tests.claims.test_claims import TRIVIAL
 from tests.claims.test_claims_memory import TASK, contest

@@ -20,8 +20,8 @@ from evolution.experiments.grid import run_folder, seeds_from, specs_from
 from evolution.experiments.plan import plan_runs
 from evolution.reports.experiment import read_experiment
 from evolution.reports.verdicts import is_control
-from evolution.runs.locking import folder_lock
 from evolution.runs.progress import Progress
+from evolution.runs.resumable import folder_lock
 from plastic_envs.utils.errors import UsageError
 from tests.helpers import in_process
 from tests.helpers.runs import CLOCKS, TASK

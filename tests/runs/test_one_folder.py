@@ -15,7 +15,7 @@ import agents
 import evolution
 from evolution import evaluate, load_run, train, transfer
 from evolution.cli import main
-from evolution.runs.locking import folder_lock
+from evolution.runs.resumable import folder_lock
 from evolution.runs.steps import read_steps
 from plastic_envs.utils.errors import UsageError
 from plastic_envs.utils.writing import append, make_folder, remove, write_atomically
