@@ -149,7 +149,9 @@ def test_cells_that_fail_are_shown_with_their_reason(tmp_path):
     assert "skipped" in table
     index = tmp_path / "out" / "compare.json"
     index.write_text(index.read_text().replace('"skipped"', '"n/a"'))  # as version 0.1 has it
-    assert [run.status for run in read_experiment(tmp_path / "out").runs] == [run.status for run in experiment.runs]
+    assert [run.status for run in read_experiment(tmp_path / "out", experiment.trust).runs] == [
+        run.status for run in experiment.runs
+    ]
 
 
 NETWORKS = ("plastic-rnn,hidden=4", "self-modulated,hidden=4", "self-modulated,cell=lstm,hidden=3")
