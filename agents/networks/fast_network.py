@@ -73,6 +73,7 @@ class FastWeightNetwork(Agent):
             )
         if options.clip is not None and self._holds_trace:
             raise UsageError("clip is for rules that neither read nor bound their fast weights: leave it out")
+        self.reads_summed = "summed" in rule.needs
         self.rule_modulates = "modulator" in rule.needs
         """Whether the modulator is the rule's affair, and multiplies nothing by itself."""
         if self.rule_modulates and (options.modulation == "none" or options.fan_out or options.retroactive):
@@ -283,7 +284,8 @@ class FastWeightNetwork(Agent):
         reward: Tensor | None,
     ) -> tuple[dict[str, RankOne | Tensor], dict[str, Mapping[str, Tensor]]]:
         """The rule's change of each layer, and its traces after it if it keeps any."""
-        rule, needs = self.rule, self.rule.needs
+        rule = self.rule
+        needs = rule.needs
         changes: dict[str, RankOne | Tensor] = {}
         kept: dict[str, Mapping[str, Tensor]] = {}
         for index, (name, layer) in enumerate(self.layers().items()):

@@ -111,9 +111,7 @@ class PlasticRNN(FastWeightNetwork):
         hidden = self._activate(drive, summed, prune=prune)
         new: State = {"hidden": hidden}
         if fast is not None:
-            activities = {
-                "recurrent": Activity(before, drive + summed if "summed" in self.rule.needs else summed, hidden)
-            }
+            activities = {"recurrent": Activity(before, drive + summed if self.reads_summed else summed, hidden)}
             modulator, reward = self._modulate(hidden), self.observed_reward(percept)
             new |= self._learn(fast, state, activities, modulator=modulator, reward=reward, record=record)
         if record is not None:

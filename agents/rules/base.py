@@ -89,7 +89,7 @@ class Bound(NamedTuple):
         return (fast + change).clamp(-self.limit, self.limit)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: one is made for each layer at each step
 class Signals:
     """What one layer of n inputs and m units offers to a rule at one step, for any leading batch dimensions.
 
@@ -295,11 +295,13 @@ def updated(
     """
     given = rule.update(signals, traces)
     name = type(rule).__name__
-    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)):
+    if not (isinstance(given, tuple) and len(given) == 2):
         raise WrongTypeError(f"update of rule {name} must return the change and a dict of traces, not {given!r}")
     change, new = given
     check_change(rule, change, signals)
     if new is not traces:
+        if not isinstance(new, Mapping):
+            raise WrongTypeError(f"update of rule {name} must return the change and a dict of traces, not {given!r}")
         has, wanted = ({key: tuple(value.shape) for key, value in each.items()} for each in (new, traces))
         if has != wanted:
             raise UsageError(f"update of rule {name} must return the traces {wanted}, not {has}")
