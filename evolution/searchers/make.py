@@ -39,7 +39,7 @@ def make_searcher(
     if not (isinstance(target, type) and issubclass(target, Searcher)):
         options["algorithm"] = target
         target = _adapter_for(name, target)
-    check_options(name, target.__init__, options)
+    check_options(name, getattr(target, "Options", target.__init__), options)
     try:
         made = target(task, agent, seed=seed, searched=searched, budget=budget, **options)
     except (TypeError, ValueError, LookupError) as error:

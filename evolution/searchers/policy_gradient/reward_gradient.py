@@ -2,8 +2,9 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
@@ -28,78 +29,105 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import FloatSchedule
 
 
-class RewardGradient(Searcher):
-    """Policy gradients through whole episodes, by an algorithm of Stable-Baselines3.
+@dataclass(frozen=True)
+class RewardGradientOptions:
+    """Options of policy gradients, checked once.
 
-    `algorithm` is SB3's own object, with `save`, `predict` and its logger, of which every step is told; if it is loaded
-    and learns on by itself, it does so at the learning rate of the start. The value and
-    the deviations of continuous actions are searched beside the agent's parameters, and are no part of the agent.
-
-    Args:
-        algorithm: The algorithm.
-        task: What pays the reward; targets, if there are any, count only by it.
-        agent: Where the search starts.
-        seed: Root seed of episodes, births and actions.
-        searched: Name patterns of the parameters to search.
-        budget: Episodes of the whole search, which a schedule needs.
-        batch_size: Episodes an update.
+    Attributes:
         learning_rate: Step size of Adam, at the start of the schedule.
-        schedule: None, or "cosine" or "linear" from the learning rate to 0 over the budget.
+        batch_size: Episodes that are lived before an update.
         gamma: Discount of the reward a step later.
         gae_lambda: λ of generalised advantages (Schulman et al. 2016, arXiv:1506.02438); 1 for the whole return.
         entropy: Weight of the entropy of actions, which is sought.
         value: Weight of the squared error of the value.
         clip: Bound of the gradient's norm; None for none.
-        own: Further keywords of the algorithm.
+        schedule: None, or "cosine" or "linear" from the learning rate to 0 over the budget.
+    """
+
+    learning_rate: float
+    batch_size: int
+    gamma: float
+    gae_lambda: float
+    entropy: float
+    value: float
+    clip: float | None
+    schedule: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, in one sentence; numpy's numbers become Python's."""
+        self._check(check_int, "batch_size", low=1)
+        for name, high in {"gamma": 1, "gae_lambda": 1, "entropy": math.inf, "value": math.inf}.items():
+            self._check(check_float, name, low=0, high=high)
+        if self.clip is not None:
+            self._check(check_float, "clip", low=0)
+
+    def _check(self, check: Callable[..., float], name: str, **bounds: float) -> None:
+        object.__setattr__(self, name, check(name, getattr(self, name), **bounds))
+
+    def keywords(self, horizon: int) -> dict[str, Any]:
+        """Those of Stable-Baselines3's algorithm, for episodes of so many steps."""
+        return {
+            "gamma": self.gamma,
+            "gae_lambda": self.gae_lambda,
+            "ent_coef": self.entropy,
+            "vf_coef": self.value,
+            "max_grad_norm": math.inf if self.clip is None else self.clip,
+        }
+
+
+class RewardGradient(Searcher):
+    """Policy gradients through whole episodes, by an algorithm of Stable-Baselines3.
+
+    `algorithm` is SB3's own object, an `algorithm_class`, with `save`, `predict` and its logger, of which every step is
+    told; if it is loaded and learns on by itself, it does so at the learning rate of the start. The value and the
+    deviations of continuous actions are searched beside the agent's parameters, and are no part of the agent.
+
+    Args:
+        task: What pays the reward; targets, if there are any, count only by it.
+        agent: Where the search starts.
+        seed: Root seed of episodes, births, actions and the order of minibatches.
+        searched: Name patterns of the parameters to search.
+        budget: Episodes of the whole search, which a schedule needs.
+        options: Those of `Options`.
 
     Raises:
         UsageError: an option is out of range, or the rule has a penalty.
     """
 
+    algorithm_class: ClassVar[type[WholeEpisodes]]
+    Options: ClassVar[type[RewardGradientOptions]]
+
     @with_gradients
     def __init__(
         self,
-        algorithm: type[WholeEpisodes],
         task: Task,
         agent: Agent,
         *,
-        seed: int,
-        searched: Sequence[str],
-        budget: int | None,
-        batch_size: int,
-        learning_rate: float,
-        schedule: str | None,
-        gamma: float,
-        gae_lambda: float,
-        entropy: float,
-        value: float,
-        clip: float | None,
-        own: Mapping[str, Any],
+        seed: int = 0,
+        searched: Sequence[str] = ("*",),
+        budget: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(task, agent, seed=seed, searched=searched, budget=budget)
         if agent.rule.penalty() > 0:
             raise UsageError(f"rule {agent.config['rule']!r} has a penalty, which only other searchers minimise")
-        self.batch_size = check_int("batch_size", batch_size, low=1)
-        check_lives(agent, task, batch_size, what=f"batch_size={batch_size}")
-        self.learning_rate = LearningRate(learning_rate, schedule, budget)
-        envs = SB3VecEnv(TaskVectorEnv(task, num_envs=batch_size, autoreset_mode="SameStep"))
-        self.algorithm = algorithm(
+        chosen = self.Options(**options)
+        self.batch_size = chosen.batch_size
+        check_lives(agent, task, self.batch_size, what=f"batch_size={self.batch_size}")
+        self.learning_rate = LearningRate(chosen.learning_rate, chosen.schedule, budget)
+        envs = SB3VecEnv(TaskVectorEnv(task, num_envs=self.batch_size, autoreset_mode="SameStep"))
+        self.algorithm = self.algorithm_class(
             AgentPolicy,  # type: ignore[arg-type]
             envs,
             learning_rate=self.learning_rate.rate,
             n_steps=task.horizon,
-            gamma=check_float("gamma", gamma, low=0, high=1),
-            gae_lambda=check_float("gae_lambda", gae_lambda, low=0, high=1),
-            ent_coef=check_float("entropy", entropy, low=0),
-            vf_coef=check_float("value", value, low=0),
-            max_grad_norm=math.inf if clip is None else check_float("clip", clip, low=0),
             policy_kwargs={
                 "agent": self._agent,
                 "searched": self.searched,
                 "optimizer_kwargs": {"eps": 1e-5, "fused": True},
             },
             device="cpu",
-            **own,
+            **chosen.keywords(task.horizon),
         )
         self.algorithm.generator = make_generator(seed, "task")
         self.algorithm.set_logger(Logger(folder=None, output_formats=[]))
