@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from agents.networks import networks_with
 from agents.normalisation import RunningNormalisation
-from agents.rules.base import Rule, Signal, check_bound, check_traces
+from agents.rules.base import Rule, Signal, check_bound, check_rate, check_traces
 from plastic_envs.utils.errors import UsageError
 from plastic_envs.utils.precision import in_float32
 
@@ -24,30 +24,34 @@ class Agent(nn.Module):
 
     A kind of network is one subclass in one file and one row in `agents.NETWORKS`. It is made as
     `Network(observation_size, output_size, rule=…, options=…, seed=…)`, with `features=` too if it learns from labels,
-    and `image_shape=` if its options name a front end.
+    and `image_shape=` if its options name a front end. It says what it `offers`, has `Options`, and writes
+    `initial_state` and `live`. Networks whose fast weights a rule changes are best made as subclasses of
+    `agents.networks.fast_network.FastWeightNetwork`, which does all that rules and modulation ask for.
+
+    Attributes:
+        offers: The signals that a rule may need on this network.
+        Options: A frozen dataclass: sizes and options of this network, checked where they are made.
+        learns_from_labels: Whether it answers first and then learns from the label that follows the features in the
+            observation.
+        batch_multiple: Batches B are multiples of this number.
+        config: Keyword arguments of `agents.make` that build this agent again, as JSON.
+        batched: Whether `live` takes parameters with a leading population dimension; otherwise rollouts use
+            `torch.vmap`. See `takes_population`.
+        normaliser: What observations go through first, if anything; a searcher updates it.
+        reward_at: Which number of an observation is the reward of the step before, where the rule reads it.
     """
 
     offers: ClassVar[frozenset[Signal]] = frozenset()
-    """The signals that a rule may need on this network."""
     Options: ClassVar[type]
-    """A frozen dataclass: sizes and options of this network, checked where they are made."""
     learns_from_labels: ClassVar[bool] = False
-    """Whether it answers first and then learns from the label that follows the features in the observation."""
     batch_multiple: int = 1
-    """Batches B are multiples of this number."""
-
     config: dict[str, Any]
-    """Keyword arguments of `agents.make` that build this agent again, as JSON."""
     rule: Rule
     observation_size: int
     output_size: int
-    batched: bool
-    """Whether `live` takes parameters with a leading population dimension; otherwise rollouts use `torch.vmap`.
-    See `takes_population`."""
+    batched: bool = False
     normaliser: RunningNormalisation | None
-    """What observations go through first, if anything; a searcher updates it."""
     reward_at: int | None
-    """Which number of an observation is the reward of the step before, where the rule reads it."""
 
     def __init__(self, observation_size: int, output_size: int, *, rule: Rule, seed: int) -> None:
         super().__init__()
@@ -57,6 +61,7 @@ class Agent(nn.Module):
                 f"networks with all it needs: {', '.join(networks_with(rule.needs)) or 'none of the package'}"
             )
         check_bound(rule)
+        check_rate(rule)
         check_traces(rule)
         self.observation_size, self.output_size, self.rule = observation_size, output_size, rule
         self.normaliser = None

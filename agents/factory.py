@@ -13,6 +13,7 @@ from agents.networks import NETWORKS, networks_with
 from agents.networks.front_ends import checked_image_shape, perceived_size
 from agents.normalisation import RunningNormalisation
 from agents.rules import RULES, Rule
+from agents.rules.base import check_needs
 from plastic_envs.core.task import Task
 from plastic_envs.core.task_checks import check_task
 from plastic_envs.utils.checks import check_bool, check_int, check_memory, choose, in_gb, plain, shown
@@ -84,7 +85,7 @@ def make(
         memory = 8e-9 * parameters  # with a gradient each
         check_memory(f"parameters={parameters} take {in_gb(memory)}", memory, "take fewer")
         options["hidden"] = _units(parameters, settings)
-    rule_class = RULES.load_class(rule_name, Rule)
+    rule_class = _rule_class(rule_name)
     network_class, network_options = _network(network, rule_class)
     taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
     of_rule = {key: value for key, value in given.items() if key in taken}
@@ -302,4 +303,5 @@ def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Ag
 
 def _rule_class(rule: str) -> type[Rule]:
     found: type[Rule] = RULES.load_class(parse_spec(rule)[0], Rule)
+    check_needs(found)
     return found

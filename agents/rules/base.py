@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple, get_args
 
@@ -103,7 +103,7 @@ class Signals:
         pre_error: (..., n), the same for the units that the layer's inputs come from.
         summed: (..., m), the layer's summed input, pre times the weight in use, and what else drives its units.
         reward: (..., 1), what was paid for the action before: the slice "reward" of the observation, as the network
-            sees it.
+            sees it. To multiply a matrix (..., n, m) with it, take `reward.unsqueeze(-1)`.
         modulator: (..., 1), what the network reads out as its modulator. The rule decides what it does: the network
             then multiplies nothing by it.
         layer: The layer's number, from 0, in the order of the network's `rule_arguments`.
@@ -154,32 +154,29 @@ class Rule(nn.Module):
 
     A network uses the weights slow + plasticity ∘ F and applies the rule as F ← (1 − decay)·F + rate·change, where it
     modulates rate and decay itself. Learned coefficients of the rule are ordinary `nn.Parameter`s.
+
+    Attributes:
+        needs: The signals it reads (see `Signals`); a network refuses a rule whose needs it cannot meet.
+        traces: What `update` gets and gives back at every step, by name; each layer and episode has its own.
+        decay: What part of F is lost at a step: what the "network"'s options say, the learning "rate", or "none".
+        bound: What keeps F within limits.
+        plastic_biases: Whether biases change too (their presynaptic signal is then 1).
+        rank_one: Whether `change` always gives a `RankOne` and reads neither `weight` nor `fast`: rollouts then form
+            no matrix.
+        low_rank: Whether `change` always gives a `RankOne` or a `LowRank` and reads the weight through `Signals.back`
+            alone: a network may then learn many steps without a matrix for each.
+        batched: Whether `change` and `update` take coefficients with a leading population dimension, (P, …) beside
+            signals (P, B, …); otherwise `torch.vmap` provides it.
     """
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"pre", "post"})
-    """The signals `change` reads; a network refuses a rule whose needs it cannot meet."""
-
     traces: Mapping[str, Trace] = MappingProxyType({})
-    """What `update` gets and gives back at every step, by name; each layer and episode has its own."""
-
     plastic_biases: ClassVar[bool] = False
-    """Whether biases change too (their presynaptic signal is then 1)."""
-
     rank_one: ClassVar[bool] = False
-    """Whether `change` always gives a `RankOne` and reads neither `weight` nor `fast`: rollouts then form no matrix."""
-
     low_rank: bool = False
-    """Whether `change` always gives a `RankOne` or a `LowRank` and reads the weight through `Signals.back` alone:
-    a network may then learn many steps without a matrix for each."""
-
     decay: Literal["network", "rate", "none"] = "network"
-    """What part of F is lost at a step: what the network's options say, the learning rate, or nothing."""
-
     bound: Bound | None = None
-    """What keeps F within limits."""
-
     batched: ClassVar[bool] = False
-    """Whether `change` takes parameters with a leading population dimension; otherwise `torch.vmap` provides it."""
 
     def penalty(self) -> Tensor:
         """What a searcher minimises beside the loss, a number that depends on the rule's coefficients alone."""
@@ -235,6 +232,19 @@ def check_bound(rule: Rule) -> None:
         )
 
 
+def check_needs(rule: type[Rule]) -> None:
+    """Refuse the name of a signal that there is not, with the nearest there is."""
+    for signal in rule.needs:
+        check_choice(f"needs (of rule {rule.__name__})", signal, get_args(Signal))
+
+
+def check_rate(rule: Rule) -> None:
+    """Refuse a learning rate that is neither None nor a tensor."""
+    eta: object = rule.learning_rate()
+    if not isinstance(eta, Tensor | None):
+        raise WrongTypeError(f"learning_rate of rule {type(rule).__name__} must return None or a tensor, not {eta!r}")
+
+
 def dense_change(change: RankOne | LowRank | Tensor, signals: Signals) -> Tensor:
     """A change of any form as a matrix (..., n, m), given the signals that it was made from."""
     if isinstance(change, LowRank):
@@ -246,7 +256,8 @@ def check_traces(rule: Rule) -> None:
     """Refuse traces that are none: a user's rule may set anything.
 
     Raises:
-        UsageError: `traces` is no dict of `Trace`, or one of nobody's, of no width or without a number at birth.
+        UsageError: `traces` is no dict of `Trace`, or one of nobody's, of no width or without a number at birth; or
+            there is no `update` to change them.
     """
     name = type(rule).__name__
     if not isinstance(rule.traces, Mapping):
@@ -259,6 +270,8 @@ def check_traces(rule: Rule) -> None:
         if trace.width is not None:
             check_int(f"width ({what})", trace.width, low=1)
         check_float(f"start ({what})", trace.start, low=-math.inf)
+    if rule.traces and type(rule).update is Rule.update:
+        raise UsageError(f"rule {name} has traces, which `change` does not get: write `update`, see agents.Rule")
 
 
 def born_traces(
@@ -293,19 +306,29 @@ def updated(
     Raises:
         UsageError: it gives something else, or traces of other names or shapes.
     """
-    given = rule.update(signals, traces)
     name = type(rule).__name__
-    if not (isinstance(given, tuple) and len(given) == 2):
-        raise WrongTypeError(f"update of rule {name} must return the change and a dict of traces, not {given!r}")
+    try:
+        given = rule.update(signals, traces)
+    except Exception as error:
+        error.add_note(f"rule {name} was given {_shapes(signals, traces)}")
+        raise
+    pair = isinstance(given, tuple) and len(given) == 2
+    if not (pair and (given[1] is traces or isinstance(given[1], Mapping))):  # asked in this order to be quick
+        wrong = f"a {type(given).__name__}"
+        raise WrongTypeError(f"update of rule {name} must return the pair (change, dict of traces), not {wrong}")
     change, new = given
     check_change(rule, change, signals)
     if new is not traces:
-        if not isinstance(new, Mapping):
-            raise WrongTypeError(f"update of rule {name} must return the change and a dict of traces, not {given!r}")
         has, wanted = ({key: tuple(value.shape) for key, value in each.items()} for each in (new, traces))
         if has != wanted:
             raise UsageError(f"update of rule {name} must return the traces {wanted}, not {has}")
     return change, new
+
+
+def _shapes(signals: Signals, traces: Mapping[str, Tensor]) -> str:
+    """The shapes of a layer's tensors by name."""
+    values = {field.name: getattr(signals, field.name) for field in fields(signals)} | {**traces}
+    return ", ".join(f"{name} {tuple(value.shape)}" for name, value in values.items() if isinstance(value, Tensor))
 
 
 def check_change(rule: Rule, change: object, signals: Signals) -> None:

@@ -64,7 +64,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="MODULE:NAME",
         default=[],
-        help="tasks, rules, cells and sources of your own code that the folder may name and import",
+        help="tasks, rules, networks, cells and sources of your own code that the folder may name and import",
     )
 
 

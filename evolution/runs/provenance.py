@@ -14,7 +14,7 @@ from evolution.runs.settings import RunSettings
 from plastic_envs.external.task import without_prefix
 from plastic_envs.utils.checks import MOST_SHOWN
 from plastic_envs.utils.leaving import is_installed
-from plastic_envs.utils.registry import own_code, texts
+from plastic_envs.utils.registry import load_object, own_code, texts
 
 PACKAGE = "plastic-envs"
 GIT_SECONDS = 10.0
@@ -62,6 +62,8 @@ def differences(recorded: Mapping[str, Any], settings: RunSettings) -> Iterator[
     made = recorded.get("code")
     if not isinstance(made, Mapping):
         return
+    for name in own_names(settings):
+        load_object(name, "code")  # what was not loaded has no hash
     for name, now in code_used(settings).items():
         before = made.get(name)
         if isinstance(before, str) and before != now:

@@ -53,12 +53,23 @@ class Searcher(ABC):
         searched: name patterns (`fnmatch`) of the parameters to search; all others keep their initial values.
         budget: episodes the whole search may present, for searchers with a schedule.
 
+    A subclass writes `step`, `agent`, `state_dict` and `load_state_dict`, and finds here
+
+    Attributes:
+        task: as given.
+        seed: as given; `make_generator(seed, stream)` makes a stream of its own for each name.
+        budget: as given.
+        searched: the names of the parameters to search, of `agent.named_parameters()`.
+        _agent: the copy of the agent.
+        ledger: what was presented so far: every step must count its episodes, `ledger.count(episodes, env_steps=…)`.
+        needs_targets: whether reward alone is not enough; a comparison shows the searcher as skipped on tasks without
+            targets.
+
     Raises:
         UsageError: no parameter matches a pattern, or the task has not what the searcher needs.
     """
 
     needs_targets: ClassVar[bool] = False
-    """Whether reward alone is not enough; a comparison shows the searcher as skipped on tasks without targets."""
 
     def __init__(
         self,

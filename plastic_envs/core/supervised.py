@@ -33,23 +33,27 @@ class SupervisedState(NamedTuple):
 class SupervisedTask(Task):
     """A task whose observations do not depend on the agent's actions, with a target at every scored step.
 
-    Subclasses set `horizon`, `slices` and `output_size` in `__init__`, whatever else differs from the values below,
-    and write `sample`.
+    Subclasses set `horizon`, `slices` and `output_size` in `__init__` (see `Task`), whatever else differs from the
+    values below, and write `sample`.
+
+    Attributes:
+        action_kind: "box", or "discrete" if targets are classes.
+        chance: The metric of an agent that knows nothing of the episode; not a number if nobody worked it out.
+        best: A bound that no agent's expected metric passes and `oracle` reaches, where it is known.
+        references: Predictors that see only the inputs, shown beside every result: functions of an `Episode` that
+            return outputs (T, B, K).
+        oracle: A predictor that reaches `best`; it may use what is hidden from the agent.
+        first_query: The step from which on only queries follow, if they may be answered in any order: observations
+            with an all-zero label. No earlier step is scored.
     """
 
     has_targets: ClassVar[bool] = True
     action_kind: Literal["box", "discrete"] = "box"
     chance: float = math.nan
-    """The metric of an agent that knows nothing of the episode; not a number if nobody worked it out."""
     best: float | None = None
-    """A bound that no agent's expected metric passes and `oracle` reaches, where it is known."""
     first_query: int | None = None
-    """The step from which on only queries follow, if they may be answered in any order: observations with an all-zero
-    label. No earlier step is scored."""
     references: Mapping[str, Predictor] = MappingProxyType({})
-    """Predictors that see only the inputs, shown beside every result."""
     oracle: Predictor | None = None
-    """A predictor that reaches `best`; it may use what is hidden from the agent."""
 
     @cached_property
     def metric_kind(self) -> Metric:  # type: ignore[override]  # it can be set, too

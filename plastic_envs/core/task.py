@@ -151,29 +151,38 @@ class Task(ABC):
 
     Numbers are float32 whatever torch's default dtype is: `__init__`, `sample`, `reset` and `step` are called with
     float32 as the default.
+
+    Attributes:
+        horizon: The number of steps of an episode.
+        slices: The named parts of the observation, in order; see `layout`.
+        output_size: K: how many numbers the agent puts out, or how many discrete actions there are.
+        action_kind: "box" or "discrete".
+        metric_kind: "squared error", "error rate", "accuracy" or "reward".
+        observation_bound: No number of an observation lies further from 0; finite, as Gymnasium wants it.
+        action_bound: Half width of the box of actions: no target lies outside. Actions are never clipped to it.
+        normalise_observations: Whether agents made for the task normalise what they see, by the statistics of the
+            search.
+        agents_per_world: How many successive rows of a batch share a world.
+        policies: Ways to act in a closed loop, scored beside every result: functions
+            `policy(observation, memory, state, generator)` that return actions and a memory. "oracle" names what no
+            agent is expected to beat.
+        has_targets: Whether there is a loss besides the reward, as a `SupervisedTask` has.
+        drawn_beforehand: Whether `reset` draws something for each of the `horizon` steps, as it must unless others do
+            the drawing.
     """
 
     horizon: int
-    """The number of steps of an episode."""
     slices: Mapping[str, Slice]
-    """The named parts of the observation, in order; see `layout`."""
     output_size: int
-    """K: how many numbers the agent puts out, or how many discrete actions there are."""
     action_kind: Literal["box", "discrete"]
     observation_bound: float = 1e6
-    """No number of an observation lies further from 0; finite, as Gymnasium wants it."""
     action_bound: float = 1.0
-    """Half width of the box of actions: no target lies outside. Actions are never clipped to it."""
     metric_kind: Metric
     normalise_observations: bool = False
-    """Whether agents made for the task normalise what they see, by the statistics of the search."""
     agents_per_world: int = 1
-    """How many successive rows of a batch share a world."""
     policies: Mapping[str, Policy] = MappingProxyType({})
-    """Ways to act in a closed loop, scored beside every result; "oracle" names what no agent is expected to beat."""
     has_targets: ClassVar[bool] = False
     drawn_beforehand: ClassVar[bool] = True
-    """Whether `reset` draws something for each of the `horizon` steps, as it must unless others do the drawing."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -290,6 +290,7 @@ def test_a_sliding_threshold_brings_one_synapse_to_one():
         ({"E": Trace("synapze")}, "of .trace 'E' of rule Wrong. 'synapze': did you mean 'synapse'"),
         ({"E": Trace("pre", 0)}, "width .trace 'E' of rule Wrong. must be an integer of at least 1, not 0"),
         ({"E": Trace("pre", start=math.nan)}, "start .trace 'E' of rule Wrong. must be a finite number"),
+        ({"E": Trace("pre")}, "rule Wrong has traces, which `change` does not get: write `update`"),
     ],
 )
 def test_traces_that_are_none_are_refused(traces, says):
@@ -303,7 +304,10 @@ def test_traces_that_are_none_are_refused(traces, says):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (lambda change, traces: change, "update of rule Gated must return the change and a dict of traces, not"),
+        (
+            lambda change, traces: change,
+            "update of rule Gated must return the pair .change, dict of traces., not a Tensor$",
+        ),
         (lambda change, traces: (change, {}), "must return the traces {'E': .*}, not {}"),
         (lambda change, traces: (change, {"E": traces["E"][..., :1]}), "must return the traces {'E': .*}, not {'E'"),
         (lambda change, traces: (change[..., :1], traces), "the change of rule Gated must be"),
@@ -315,6 +319,42 @@ def test_an_update_that_gives_something_else_is_refused(given, says):
     agent.rule.update = lambda signals, traces: given(*honest(signals, traces))
     with pytest.raises(UsageError, match=says):
         agent(torch.zeros(2, D))
+
+
+class Misspelt(Gated):
+    needs = frozenset({"pre", "post", "modulater"})
+
+
+class Rated(Gated):
+    def learning_rate(self):
+        return 0.1
+
+
+class Failing(Gated):
+    def update(self, signals, traces):
+        return torch.ones(3) + torch.ones(2), traces
+
+
+@pytest.mark.parametrize("network", ["plastic-mlp", None])
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("Misspelt", r"^needs \(of rule Misspelt\) 'modulater': did you mean 'modulator'"),
+        ("Rated", "^learning_rate of rule Rated must return None or a tensor, not 0.1$"),
+    ],
+)
+def test_a_signal_that_there_is_not_and_a_rate_that_is_no_tensor_are_refused(rule, says, network):
+    with pytest.raises(UsageError, match=says):
+        agents.make(D, K, rule=f"tests.agents.test_stateful_rules:{rule}", network=network)
+
+
+def test_what_a_rule_raises_is_told_with_the_shapes_that_it_was_given():
+    rule = "tests.agents.test_stateful_rules:Failing"
+    agent = agents.make(D, K, rule=rule, network="plastic-rnn", hidden=4, modulation="tanh")
+    with pytest.raises(RuntimeError) as raised:
+        agent(torch.zeros(2, D))
+    assert "rule Failing was given pre (2, 4), post (2, 4)" in raised.value.__notes__[0]
+    assert raised.value.__notes__[0].endswith("modulator (2, 1), E (2, 4, 4)")
 
 
 def test_what_a_rule_reads_must_be_there():

@@ -147,6 +147,30 @@ def test_custom_rule_is_ojas():
     assert learns("CueReward", rule="examples.custom_rule:RewardHebb", updates=60)
 
 
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [("none", {}), ("oja", {}), ("examples.custom_rule:RewardHebb", {}), ("additive-hebb", {"modulation": "tanh"})],
+)
+def test_a_network_of_ones_own_is_plastic_under_every_kind_of_rule(rule, options):
+    task = plastic_envs.make_task("CueReward,n_cues=2,n_stimulus=3,n_show=3,n_query=2")
+    agent = agents.make_for(
+        task, rule=rule, network="examples.custom_network:PlasticGRU", hidden=5, **options, retroactive=bool(options)
+    )
+    lived = agents.rollout(agent, task, 4, torch.Generator().manual_seed(3))
+    outputs, state = [], None
+    for observation in lived.episode.inputs:
+        output, state = agent(observation, state)
+        outputs.append(output)
+    torch.testing.assert_close(lived.outputs, torch.stack(outputs))  # quick rollouts are the steps one by one
+    assert ("fast" in state) == (rule != "none")
+    assert rule == "none" or state["fast"]["recurrent"].abs().max() > 1e-4
+    lived.loss.mean().backward()
+    assert all(value.grad.abs().max() > 0 for value in agent.parameters())
+    both = {name: torch.stack([value, value.detach() * 2]) for name, value in agent.named_parameters()}
+    again = agents.rollout(agent, task, 4, torch.Generator().manual_seed(3), parameters=both)
+    torch.testing.assert_close(again.outputs[0], lived.outputs)
+
+
 def test_custom_searcher_climbs_and_resumes():
     task = plastic_envs.make_task("CueReward")
     agent = agents.make_for(task, hidden=8)

@@ -63,6 +63,7 @@ def test_sections_come_in_the_newcomers_order():
         "The result",
         "Add a task",
         "Add a rule",
+        "Add a network",
         "Add a searcher",
         "Add a claim",
         "Many agents",
