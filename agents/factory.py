@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.agent import Agent
@@ -20,7 +20,10 @@ from plastic_envs.utils.checks import check_bool, check_int, check_memory, choos
 from plastic_envs.utils.errors import UnknownOptionError, UsageError
 from plastic_envs.utils.limits import largest, nowhere, sizes_checked
 from plastic_envs.utils.precision import in_float32
-from plastic_envs.utils.registry import format_spec, parse_spec
+from plastic_envs.utils.registry import format_spec, parse_spec, tell_renamed
+
+RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {"kwta": {"cap": "k"}}
+"""Options of networks that had another name in the release before, by network: from the old name to the new one."""
 
 
 @in_float32
@@ -65,6 +68,7 @@ def make(
     output_size = check_int("output_size", output_size, low=1)
     seed = check_int("seed", seed, low=0, high=2**63 - 1)
     options = {key: plain(value) for key, value in options.items()}
+    network = None if network is None else current_network(network)
     rule_name, given = parse_spec(rule)
     if "parameters" in given:  # of this rule alone: it takes the place of what all rules of a comparison have
         parameters = given.pop("parameters")
@@ -86,10 +90,10 @@ def make(
         check_memory(f"parameters={parameters} take {in_gb(memory)}", memory, "take fewer")
         options["hidden"] = _units(parameters, settings)
     rule_class = _rule_class(rule_name)
-    network_class, network_options = _network(network, rule_class)
+    network_name, network_class, network_options = _network(network, rule_class)
     taken = set(inspect.signature(rule_class).parameters) if rule_class.__init__ is not Rule.__init__ else set()
     of_rule = {key: value for key, value in given.items() if key in taken}
-    beside = {key: value for key, value in given.items() if key not in taken} | options
+    beside = _current_options(network_name, {key: value for key, value in given.items() if key not in taken} | options)
     if twice := sorted(key for key in network_options.keys() & beside if network_options[key] != beside[key]):
         one, other = network_options[twice[0]], beside[twice[0]]
         raise UsageError(f"{twice[0]} is given twice: {one!r} in network {network!r}, and {other!r}")
@@ -134,7 +138,7 @@ def make(
         "output_size": output_size,
         "rule": format_spec(rule_name, of_rule),
         "seed": seed,
-        **({} if network is None else {"network": parse_spec(network)[0]}),
+        **({} if network is None else {"network": network_name}),
         **({"features": made["features"]} if "features" in made else {}),
         **({"image_shape": list(made["image_shape"])} if "image_shape" in made else {}),
         **({} if reward_at is None else {"reward_at": reward_at}),
@@ -192,16 +196,37 @@ def _count(settings: dict[str, Any]) -> int:
     return sum(value.numel() for value in agent.parameters())
 
 
-def _network(spec: str | None, rule: type[Rule]) -> tuple[Any, dict[str, Any]]:
-    """The class of a network and the options in its spec; without a spec the first that a rule can run on."""
+def current_network(spec: str) -> str:
+    """A network's spec in the words of today; of words of the release before the log tells once.
+
+    Raises:
+        UsageError: an option is given by its old name and by its new one.
+    """
+    name, options = parse_spec(spec)
+    now = NETWORKS.current(name)
+    renamed = _current_options(now, options)
+    return spec if (now, renamed) == (name, options) else format_spec(now, renamed)
+
+
+def _current_options(network: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's options by the names of today."""
+    renamed = RENAMED_OPTIONS.get(network, {})
+    for old in renamed.keys() & options.keys():
+        if renamed[old] in options:
+            raise UsageError(f"{old} is called {renamed[old]} now, and both are given: leave out {old}")
+        tell_renamed(f"option of {network}", old, renamed[old])
+    return {renamed.get(key, key): value for key, value in options.items()}
+
+
+def _network(spec: str | None, rule: type[Rule]) -> tuple[str, Any, dict[str, Any]]:
+    """A network's name, its class and the options in its spec; without a spec the first that a rule can run on."""
     if spec is not None:
         name, options = parse_spec(spec)
-        found = NETWORKS.load_class(name, Agent)
-        return found, options
+        return name, NETWORKS.load_class(name, Agent), options
     first = next(networks_with(rule.needs), None)
     if first is None:
         raise UsageError(f"rule {rule.__name__} needs {', '.join(sorted(rule.needs))}: no network has all of them")
-    return NETWORKS.load(first), {}
+    return first, NETWORKS.load(first), {}
 
 
 def _features(features: int | None, observation_size: int, output_size: int) -> int:
@@ -272,14 +297,14 @@ def transfer_rule(agent: Agent, task: Task, network: str | None = None) -> Agent
     Args:
         agent: Whose rule, with its learned coefficients, is taken over.
         task: What the new network is to live in; sizes come from it.
-        network: Options of the new network that differ from the agent's, as in "cap,hidden=1000"; the name is its own.
+        network: Options of the new network that differ from the agent's, as in "kwta,hidden=1000"; the name is its own.
 
     Raises:
         UsageError: as in `make_for`; or the rule's coefficients do not fit the new network.
     """
     settings = {key: value for key, value in agent.config.items() if key not in _SIZES}
     if network is not None:
-        name, options = parse_spec(network)
+        name, options = parse_spec(current_network(network))
         settings |= {"network": name, **options}
     new = make_for(task, **settings)
     given, wanted = agent.rule.state_dict(), new.rule.state_dict()
@@ -297,7 +322,7 @@ _SIZES = ("observation_size", "output_size", "features", "image_shape", "reward_
 
 
 def _network_class(rule: str = "hebbian", network: str | None = None) -> type[Agent]:
-    found: type[Agent] = _network(network, _rule_class(rule))[0]
+    found: type[Agent] = _network(network, _rule_class(rule))[1]
     return found
 
 

@@ -50,9 +50,19 @@ def save(agent: Agent, folder: str | Path, *, words: Mapping[str, str] | None = 
     write_atomically(folder / SETTINGS, (text + "\n").encode())
 
 
-def digest(agent: Agent) -> str:
-    """A hash of an agent's settings and weights."""
-    return hashlib.sha256(_digest(agent.config).encode() + safetensors.torch.save(_tensors(agent))).hexdigest()
+def digest(agent: Agent, settings: Any = None) -> str:
+    """A hash of an agent's settings and weights; of one that was read, `settings` are those that `settings_saved`."""
+    text = _digest(agent.config if settings is None else settings)
+    return hashlib.sha256(text.encode() + safetensors.torch.save(_tensors(agent))).hexdigest()
+
+
+def settings_saved(folder: str | Path) -> Any:
+    """The settings of an agent in a folder, in the words of the version that wrote them.
+
+    Raises:
+        UsageError: the file is missing or damaged.
+    """
+    return read_json(Path(folder) / SETTINGS).get("agent")
 
 
 def read_words(folder: str | Path) -> dict[str, str]:

@@ -25,19 +25,19 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate, one_hot
 
 import agents
-from agents.networks.kwta.network import CapNetwork
+from agents.networks.kwta.network import KWTANetwork
 from evolution.searchers.make import make_searcher
 from plastic_envs.data import load_data
 from plastic_envs.tasks import make_task
 
 RUNS = 32
-TRAINING = "cap,rounds=4,hidden=1000"
-LEARNING = "cap,rounds=4,hidden=100"
+TRAINING = "kwta,rounds=4,hidden=1000"
+LEARNING = "kwta,rounds=4,hidden=100"
 SEARCHER = f"backprop,optimizer=adam,learning_rate=0.01,batch_size={RUNS}"
 
 
 def straightforward(
-    network: CapNetwork, birth: Mapping[str, Tensor], features: Tensor, labels: Tensor
+    network: KWTANetwork, birth: Mapping[str, Tensor], features: Tensor, labels: Tensor
 ) -> tuple[int, Callable[[Tensor], Tensor]]:
     """One network learns from examples (S, F) with classes (S,): its mistakes, and the logits that it gives then."""
     inputs, edges = birth["inputs"][0], birth["edges"][0]
@@ -84,7 +84,7 @@ def train(networks: int, plain: float | None, examples: int = 1797, few: int = 6
     images = interpolate(data.features.view(-1, 1, 8, 8), (28, 28)).flatten(1)[:examples]
     labels = data.labels[:examples]
     network = agents.make(794, 10, rule="firing-table,output_start=perceptron", network=TRAINING)
-    assert isinstance(network, CapNetwork)
+    assert isinstance(network, KWTANetwork)
     birth = network.draw_birth(networks, torch.Generator().manual_seed(0))
     state = network.initial_state((networks,), birth)
     shown = torch.cat([images, one_hot(labels, 10)], 1).unsqueeze(1).expand(-1, networks, -1)
@@ -113,7 +113,7 @@ def learn_rules() -> None:
     """Update rules, by rollout and backward pass of a population, and by the searcher."""
     task = make_task("OnlineClassification,source=halfspace,n_train=100,n_query=100,query=support")
     network = agents.make_for(task, rule="firing-table,output_start=perceptron", network=LEARNING, seed=0)
-    assert isinstance(network, CapNetwork)
+    assert isinstance(network, KWTANetwork)
     generator = torch.Generator().manual_seed(0)
     episode = task.sample(1, generator)
     parameters = {name: value.detach().repeat(RUNS, 1, 1) for name, value in network.named_parameters()}

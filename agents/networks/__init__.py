@@ -22,19 +22,20 @@ NETWORKS = Registry(
             "agents.networks.plastic_head:PlasticHead",
             "one plastic layer that is told the label, for one-shot images (Miconi)",
         ),
-        "random-network": Row(
-            "agents.networks.random_network:RandomNetwork",
+        "hebbian-mlp": Row(
+            "agents.networks.hebbian_mlp:HebbianMLP",
             "feedforward or recurrent, with weights random at birth (Najarro)",
         ),
         "feedback": Row(
             "agents.networks.feedback.network:FeedbackNetwork",
             "classifier with random or symmetric feedback (Rosenbaum)",
         ),
-        "cap": Row(
-            "agents.networks.kwta.network:CapNetwork",
-            "random graph with a cap, learning by firing codes (Cristian 2020)",
+        "kwta": Row(
+            "agents.networks.kwta.network:KWTANetwork",
+            "k winners take all on a random graph, learning by firing codes (Cristian 2020)",
         ),
     },
+    renamed={"cap": "kwta", "random-network": "hebbian-mlp"},
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import agents
 from agents import Agent
-from agents.saving import digest
+from agents.saving import digest, settings_saved
 from evolution.seeding import derive_seed
 from plastic_envs.core.task import Task
 from plastic_envs.utils.errors import UsageError
@@ -139,14 +139,16 @@ class KeptCurves:
         texts = [value for member in members for value in member.values() if isinstance(value, str)]
         trained = agents.load(folder, trust=[name for text in texts for name in own_code(text)])
         kept = read_json(folder / "curve.json")
-        if kept.get("format") != FORMAT or kept.get("training") != asked or _as_read(trained.config) != asked["agent"]:
+        written = settings_saved(folder)  # version 0.1 may have called the agent's network by another name
+        same = kept.get("training") == asked | {"agent": written} and _as_read(trained.config) == asked["agent"]
+        if kept.get("format") != FORMAT or not same:
             raise UsageError(f"{folder} is of a claim that was another then: overwrite it, or take another folder")
         episodes, metric = training.evaluations(), kept.get("metric")
         sizes: list[Any] = [kept.get("seconds"), kept.get("parameters")]
         values = [math.nan if value is None else value for value in (metric if isinstance(metric, list) else ())]
         if len(values) != len(episodes) or not all(map(_is_number, [*sizes, *values])):
             raise UsageError(f"{folder / 'curve.json'} is damaged: it holds no numbers for {len(episodes)} evaluations")
-        if kept.get("weights", digest(trained)) != digest(trained):  # earlier versions kept no hash
+        if kept.get("weights", "") not in ("", digest(trained, written)):  # earlier versions kept no hash
             raise UsageError(f"{folder / 'agent.safetensors'} is not the agent that curve.json tells of")
         trained = trained.requires_grad_(False).eval()
         return Curve(episodes, tuple(map(float, values)), float(sizes[0]), int(sizes[1]), trained)

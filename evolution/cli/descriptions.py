@@ -77,6 +77,7 @@ def describe(name: str) -> str:
         return _environment(name)
     if ":" in name:
         return _own(name)
+    name = next((now for one in REGISTRIES.values() if (now := one.current(name)) != name), name)
     found = [registry for registry in (*REGISTRIES.values(), CLAIMS) if name in registry]
     if not found:
         known = [*PRESETS, *(each for registry in (*REGISTRIES.values(), CLAIMS) for each in registry)]

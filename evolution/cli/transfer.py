@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", nargs="+", required=True, metavar="SPEC", help="what the networks learn")
     parser.add_argument(
         "--networks", nargs="+", default=[], metavar="SPEC",
-        help="how they differ from those the rules were learned on, as in cap,hidden=1000",
+        help="how they differ from those the rules were learned on, as in kwta,hidden=1000",
     )  # fmt: skip
     parser.add_argument("--retrainings", type=whole, default=10, metavar="N", help="networks a cell (10)")
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="root of all random streams (0)")

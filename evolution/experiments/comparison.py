@@ -8,11 +8,11 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evolution.experiments.grid import Grid
+from evolution.experiments.grid import Grid, run_folder
 from evolution.experiments.plan import PlannedRun, plan_runs
 from evolution.experiments.workers import Report, run_isolated
 from evolution.reports import tables
@@ -76,6 +76,7 @@ def compare(
     jobs = check_jobs(jobs)
     planned = plan_runs(grids)
     with ResumableFolder(out, "comparison", resume=resume).held():
+        planned = _in_their_folders(Path(out), planned)
         _tell_differences(Path(out), planned)
         index = _Index(Path(out), grids, planned, command)
         try:
@@ -126,6 +127,17 @@ def write_results(experiment: Experiment) -> Path:
     path = experiment.folder / "results.csv"
     write_atomically(path, text.getvalue().encode())
     return path
+
+
+def _in_their_folders(folder: Path, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The runs in the folders that they have already, which version 0.1 named by other words for networks."""
+    if not (folder / INDEX).is_file():
+        return list(planned)
+    places = {}
+    for place, its in indexed_runs(folder).items():
+        network = its.network if place.count("/") == 5 else None
+        places[run_folder(its.task, its.rule, its.searcher, its.seed, network)] = place
+    return [replace(run, folder=places.get(run.folder, run.folder)) for run in planned]
 
 
 def _tell_differences(folder: Path, planned: Sequence[PlannedRun]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.factory import current_network
 from evolution.runs.settings import NETWORK
 from plastic_envs.utils.checks import plain
 from plastic_envs.utils.errors import UsageError
@@ -48,6 +49,7 @@ class Grid:
     def __post_init__(self) -> None:
         for field in ("tasks", "rules", "searchers", "seeds", "searched", "networks"):
             values = tuple(map(plain, getattr(self, field)))  # lists, as read from JSON, are welcome
+            values = tuple(map(current_network, values)) if field == "networks" else values
             object.__setattr__(self, field, values)
             if not values and field != "networks":
                 raise UsageError(f"{field} is empty: name at least one")

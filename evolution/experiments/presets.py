@@ -61,7 +61,7 @@ PRESETS: Mapping[str, tuple[Grid, ...]] = {
                 "pgpe,popsize=16,episodes=2,stdev_init=0.3,center_learning_rate=0.3",
                 "cmaes,popsize=16,episodes=2,stdev_init=0.3",
             ),
-            seeds=(0, 1, 2, 3, 4), budget=3200, network="cap,rounds=3", eval_episodes=200, evals=4,
+            seeds=(0, 1, 2, 3, 4), budget=3200, network="kwta,rounds=3", eval_episodes=200, evals=4,
         ),
         Grid(
             (f"{_LABELS},n_way=5,n_train=250,n_query=50",), ("pool",),

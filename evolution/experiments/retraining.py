@@ -13,7 +13,8 @@ import torch
 
 import agents
 from agents import Agent, rollout
-from agents.saving import digest
+from agents.factory import current_network
+from agents.saving import digest, settings_saved
 from evolution.evaluation.evaluate import reference_scores
 from evolution.evaluation.statistics import Interval, mean_interval
 from evolution.reports.tables import MISSING, aligned, format_interval, format_number
@@ -78,7 +79,7 @@ def transfer(
         rules: Folders of runs or agents; or the spec of a rule, which then has the coefficients it starts with.
         tasks: Specs of tasks, as in "OnlineClassification,source=mnist,n_train=10000,n_query=10000".
         out: A new folder, or with `resume` one that was begun.
-        networks: What is to differ from the networks that the rules were learned on, as in "cap,hidden=1000".
+        networks: What is to differ from the networks that the rules were learned on, as in "kwta,hidden=1000".
         retrainings: Networks trained for each cell.
         seed: Decides births and examples; the same ones for all rules on networks of one size.
         resume: Leave out the cells that are there already.
@@ -93,6 +94,7 @@ def transfer(
         if not values:
             raise UsageError(f"{name} is empty: name at least one")
     folder = ResumableFolder(out, "transfer", resume=resume)
+    networks = [current_network(network) for network in networks]
     made = {spec: make_task(spec) for spec in tasks}
     found = {str(rule): _agent(rule, next(iter(made.values())), trust) for rule in rules}
     names = _names(found)
@@ -101,7 +103,10 @@ def transfer(
             agents.transfer_rule(agent, task, network)  # before the folder is made: bad options leave no trace
     with folder.held() as goes_on:
         settings = {"retrainings": retrainings, "seed": seed}
-        hashes = {names[rule]: digest(agent) for rule, agent in found.items()}
+        hashes = {
+            names[rule]: digest(agent, settings_saved(rule) if Path(rule).is_dir() else None)
+            for rule, agent in found.items()
+        }
         done = _read(folder, settings, hashes) if goes_on else {}
         cells = []
         for spec, task in made.items():
@@ -160,7 +165,10 @@ def _read(
         head = read_json(path)
         begun = {name: head[name] for name in settings}
         agents_then = dict(head.get("agents", {}))  # those of earlier versions have none
-        cells = [Transfer(**{**cell, "scores": tuple(cell["scores"])}) for cell in head["cells"]]
+        cells = [
+            Transfer(**{**cell, "scores": tuple(cell["scores"]), "network": current_network(cell["network"])})
+            for cell in head["cells"]
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     folder.check_settings(begun, settings)

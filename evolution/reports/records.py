@@ -43,15 +43,15 @@ class RunRecord:
         return self.result.named_references if self.result is not None else {}
 
 
-def indexed_runs(folder: Path) -> list[str]:
-    """The run folders that a comparison's index names.
+def indexed_runs(folder: Path) -> dict[str, RunSettings]:
+    """The run folders that a comparison's index names, with their settings.
 
     Raises:
         UsageError: the index is damaged.
     """
     path = folder / INDEX
     try:
-        return [str(entry["folder"]) for entry in read_json(path)["runs"]]
+        return {str(entry["folder"]): RunSettings.from_json(entry["settings"]) for entry in read_json(path)["runs"]}
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import agents
 from agents import Agent
+from agents.factory import current_network
 from evolution.runs.progress import counted
 from plastic_envs.core.task import Task
 from plastic_envs.utils.checks import check_int, choose, plain, shown
@@ -62,6 +63,8 @@ class RunSettings:
             value = getattr(self, name)
             if (value is not None or name not in NETWORK) and (not isinstance(value, str) or not value):
                 raise WrongTypeError(f"{name} must be a name, not {value!r}")
+        if self.network is not None:
+            object.__setattr__(self, "network", current_network(self.network))
         if self.hidden is not None:
             check_int("hidden", self.hidden, low=1)
         for name in ("budget", "eval_episodes", "evals"):

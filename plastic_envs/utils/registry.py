@@ -3,9 +3,11 @@
 import importlib
 import inspect
 import json
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 from plastic_envs.utils.checks import choose, plain, shown, whole_number
@@ -34,15 +36,25 @@ class Registry(Mapping[str, Row]):
     made: ClassVar[list["Registry"]] = []
     """All that were imported: a name may be one of another table's."""
 
-    def __init__(self, kind: str, rows: Mapping[str, Row], example: str = "") -> None:
-        """Make a table, with an example of where its names, {}, are written if not as what they are."""
+    def __init__(
+        self, kind: str, rows: Mapping[str, Row], example: str = "", renamed: Mapping[str, str] | None = None
+    ) -> None:
+        """Make a table.
+
+        Args:
+            kind: What its names stand for.
+            rows: The entries.
+            example: Where its names, {}, are written if not as what they are.
+            renamed: From names of the release before, which go on for this one, to those of today.
+        """
         self.kind, self.example = kind, example
-        self._rows = dict(rows)
+        self._rows, self._renamed = dict(rows), dict(renamed or {})
         self.made.append(self)
 
     def __getitem__(self, name: str) -> Row:
         if not isinstance(name, str):
             raise WrongTypeError(f"{self.kind} must be a name, not {name!r}")
+        name = self.current(name)
         if name in self._rows:
             return self._rows[name]
         spec = _SPEC.fullmatch(name)
@@ -69,13 +81,20 @@ class Registry(Mapping[str, Row]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def current(self, name: str) -> str:
+        """The name of today: another one for a name of the release before, of which the log tells once."""
+        if (now := self._renamed.get(name)) is None:
+            return name
+        tell_renamed(self.kind, name, now)
+        return now
+
     def load(self, name: str) -> Any:
         """Import and return what a name stands for.
 
         Raises:
             UsageError: the name is unknown, or its module or attribute cannot be imported.
         """
-        return load_object(self[name].target, self.kind, own=name not in self._rows)
+        return load_object(self[name].target, self.kind, own=self.current(name) not in self._rows)
 
     def load_class(self, name: str, base: type) -> Any:
         """The class that a name stands for.
@@ -89,6 +108,14 @@ class Registry(Mapping[str, Row]):
                 f"{self.kind} {name!r}: {found!r} is not a subclass of {base.__module__}.{base.__name__}"
             )
         return found
+
+
+@cache  # once in a process
+def tell_renamed(what: str, old: str, new: str) -> None:
+    """Say that a word a user may have typed is another one now."""
+    logging.getLogger(__name__).warning(
+        "%s %r is called %r now; the old name goes with the next release", what, old, new
+    )
 
 
 def load_object(target: str, kind: str, *, own: bool = True) -> Any:

@@ -11,7 +11,7 @@ from agents.rules import LowRank, RankOne, Rule, Signal, Signals
 from agents.rules.abcd import ABCD, VARIANTS
 from plastic_envs.core.task import Episode
 from plastic_envs.utils.errors import UsageError
-from tests.helpers.random_networks import TASK, episodes, generator, make, values_of
+from tests.helpers.hebbian_mlps import TASK, episodes, generator, make, values_of
 
 SHARINGS = ["connection", "layer", 3]
 EXPECTED = {
@@ -122,7 +122,7 @@ ELSEWHERE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("rule", "options"), CASES + ELSEWHERE, ids=str)
 def test_rollout_population_and_vmap_equal_single_steps(rule: str, options: dict[str, Any]) -> None:
-    settings = {"network": "random-network", "hidden": 4, "seed": 1, **options}
+    settings = {"network": "hebbian-mlp", "hidden": 4, "seed": 1, **options}
     settings = {name: value for name, value in settings.items() if value is not None}
     agent = agents.make_for(TASK, rule=rule, **settings).double()
     episode = episodes()
@@ -187,7 +187,7 @@ def test_gradients_reach_every_parameter_and_are_the_derivative() -> None:
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("birth", ["redrawn", "fixed", "coevolve"])
 def test_save_and_load(sharing: Any, birth: str, tmp_path: Any) -> None:
-    settings = {"network": "random-network", "hidden": [4, 3], "birth": birth, "seed": 6}
+    settings = {"network": "hebbian-mlp", "hidden": [4, 3], "birth": birth, "seed": 6}
     agent = agents.make_for(TASK, rule=f"abcd,sharing={sharing}", **settings)
     with torch.no_grad():  # not what the seed alone would give again
         for value in agent.state_dict().values():
@@ -199,15 +199,15 @@ def test_save_and_load(sharing: Any, birth: str, tmp_path: Any) -> None:
 
 
 def test_a_rule_is_put_to_work_on_another_network_where_its_coefficients_fit() -> None:
-    agent = agents.make_for(TASK, rule="abcd,sharing=layer", network="random-network", hidden=[4, 3], seed=6)
-    wider = agents.transfer_rule(agent, TASK, "random-network,hidden=9-8")
+    agent = agents.make_for(TASK, rule="abcd,sharing=layer", network="hebbian-mlp", hidden=[4, 3], seed=6)
+    wider = agents.transfer_rule(agent, TASK, "hebbian-mlp,hidden=9-8")
     assert all(torch.equal(a, b) for a, b in zip(agent.rule.coefficients, wider.rule.coefficients, strict=True))
     for hidden in ("9", "9-8-7"):
         with pytest.raises(UsageError, match=r"coefficients\.[23] has the shape .*; this network needs "):
-            agents.transfer_rule(agent, TASK, f"random-network,hidden={hidden}")
-    alone = agents.make_for(TASK, rule="abcd", network="random-network", hidden=[4, 3])
+            agents.transfer_rule(agent, TASK, f"hebbian-mlp,hidden={hidden}")
+    alone = agents.make_for(TASK, rule="abcd", network="hebbian-mlp", hidden=[4, 3])
     with pytest.raises(UsageError, match=r"coefficients.0 has the shape \(5, 5, 4\); this network needs \(5, 5, 9\)"):
-        agents.transfer_rule(alone, TASK, "random-network,hidden=9-8")
+        agents.transfer_rule(alone, TASK, "hebbian-mlp,hidden=9-8")
 
 
 def test_describe_names_every_coefficient() -> None:
@@ -243,15 +243,15 @@ def test_describe_names_every_coefficient() -> None:
         ({"output": "relu"}, "output must be one of linear, tanh, not 'relu'"),
         ({"recurrent": 1}, "recurrent must be true or false, not 1"),
         ({"normalise": "no"}, "normalise must be true or false, not 'no'"),
-        ({"rule": "gradient"}, "needs error, which RandomNetwork lacks"),
+        ({"rule": "gradient"}, "needs error, which HebbianMLP lacks"),
         ({"rule": "none", "hidden": [10**6, 10**6]}, "more memory than this machine has: take fewer units"),
-        ({"network": "cap"}, "needs the shapes of all layers, which this network does not tell"),
+        ({"network": "kwta"}, "needs the shapes of all layers, which this network does not tell"),
     ],
     ids=str,
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
-        agents.make_for(TASK, **{"rule": "abcd", "network": "random-network", **options})
+        agents.make_for(TASK, **{"rule": "abcd", "network": "hebbian-mlp", **options})
     assert "\n" not in str(caught.value)
 
 

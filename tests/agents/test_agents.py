@@ -1,6 +1,8 @@
 """Agents: one mathematics in every form, state that is explicit, files that are safe."""
 
+import json
 import math
+import re
 from typing import Any, ClassVar
 
 import pytest
@@ -16,6 +18,7 @@ from agents.networks.self_modulated import SelfModulatedNetwork
 from agents.rules import RULES, Rule, Signal, Signals
 from plastic_envs.tasks import make_task
 from plastic_envs.utils.errors import UsageError
+from plastic_envs.utils.registry import tell_renamed
 from tests.helpers.user_code import Walk
 
 OPTIONS: list[dict[str, Any]] = [
@@ -391,7 +394,7 @@ def test_rules_that_return_something_else_are_refused(kind: str, says: str) -> N
 @pytest.mark.parametrize(
     "bound", [1.0, agents.Bound("tight", 1.0), agents.Bound("hard", -1.0), agents.Bound("soft", math.nan)]
 )  # type: ignore[arg-type]
-@pytest.mark.parametrize("network", ["plastic-rnn", "self-modulated", "random-network"])
+@pytest.mark.parametrize("network", ["plastic-rnn", "self-modulated", "hebbian-mlp"])
 def test_what_is_no_bound_is_refused(bound: Any, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.rules.hebbian.Hebbian.bound", bound)
     with pytest.raises(UsageError, match="the bound of rule Hebbian must be None or Bound"):
@@ -430,3 +433,32 @@ def test_closed_loop_population_lives_in_its_own_worlds(batched: bool) -> None:
                 total -= place.abs().squeeze(-1)
             torch.testing.assert_close(together.metric[i], total)
             torch.testing.assert_close(together.loss[i], -total)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"network": "cap,cap=2,hidden=5"}, {"network": "kwta,k=2,hidden=5"}),
+        ({"network": "cap", "cap": 2}, {"network": "kwta", "k": 2}),
+        ({"cap": 2}, {"k": 2}),
+        ({"rule": "firing-table,cap=2"}, {"rule": "firing-table,k=2"}),
+        ({"rule": "abcd", "network": "random-network"}, {"rule": "abcd", "network": "hebbian-mlp"}),
+    ],
+)
+def test_names_of_the_release_before_go_on_with_a_line(old, new, caplog):
+    tell_renamed.cache_clear()
+    made = [agents.make(9, 2, **{"rule": "firing-table", **given}) for given in (new, old, old)]
+    lines = [record.getMessage() for record in caplog.records]
+    assert len({json.dumps(agent.config) for agent in made}) == 1
+    assert lines
+    assert len(lines) == len(set(lines))
+    for line in lines:
+        assert re.search("'(cap|random-network)' is called '(kwta|k|hebbian-mlp)' now", line)
+
+
+def test_an_option_is_given_by_one_of_its_names():
+    with pytest.raises(UsageError, match="cap is called k now, and both are given: leave out cap"):
+        agents.make(9, 2, rule="firing-table", network="kwta,k=2,cap=2")
+    small = agents.make(9, 2, rule="firing-table", network="kwta,k=2,hidden=5")
+    task = make_task("OnlineClassification,source=halfspace,n_train=4,n_query=4")
+    assert agents.transfer_rule(small, task, "cap,cap=3").options.k == 3

@@ -23,7 +23,7 @@ NETWORKS_TRIED = {
     "plastic-rnn": {"hidden": 4, "scale": 0.5},
     "plastic-mlp": {"hidden": 4, "scale": 0.5},
     "plastic-head": {"label_gain": 1.0, "scale": 0.5},
-    "random-network": {"hidden": "4", "normalise": False, "recurrent": True, "output": "tanh"},
+    "hebbian-mlp": {"hidden": "4", "normalise": False, "recurrent": True, "output": "tanh"},
     "feedback": {"hidden": "4", "rate": 0.3},
 }
 

@@ -1,4 +1,4 @@
-"""Claims about networks with a cap that learn to classify: known answers of their parts, and tiny runs of the whole."""
+"""Claims about k-winners-take-all networks that learn to classify: known answers of parts, tiny runs of the whole."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,8 @@ import torch
 from evolution.claims import ClaimSettings
 from evolution.claims.cristian import generalization, learning_speed, robustness, schemes
 from evolution.claims.cristian.attacked import EPSILONS, Withstood, averaged, survivors, with_gradients_of
-from evolution.claims.cristian.cap_classifiers import (
+from evolution.claims.cristian.generalization import Cell
+from evolution.claims.cristian.kwta_classifiers import (
     Curve,
     available,
     classification,
@@ -19,7 +20,6 @@ from evolution.claims.cristian.cap_classifiers import (
     plain_rule,
     train_by_rule,
 )
-from evolution.claims.cristian.generalization import Cell
 from evolution.evaluation.attacks import targeted_attack
 from evolution.seeding import make_generator
 
@@ -33,7 +33,7 @@ def _digits_alone(monkeypatch):
 
 
 def perceptron(*, units=50, options=""):
-    return plain_rule("digits", PERCEPTRON + options, f"cap,hidden={units}")
+    return plain_rule("digits", PERCEPTRON + options, f"kwta,hidden={units}")
 
 
 def test_images_are_found_in_the_folder_that_is_named(tmp_path: Path, monkeypatch):
@@ -51,17 +51,17 @@ def test_no_more_examples_are_asked_for_than_there_are():
 
 def test_a_perceptron_on_random_features_learns_digits_and_is_followed_without_a_difference(generator):
     task = classification("digits", 600, 300)
-    trained = train_by_rule(perceptron(), task, "cap", 3, generator)
+    trained = train_by_rule(perceptron(), task, "kwta", 3, generator)
     assert min(trained.accuracy) > 0.5  # the majority class has 0.1
     assert trained.only(1)["outputs"].equal(trained.state["outputs"][1:2])
-    curve = follow_rule(perceptron(), task, "cap", [100, 600], 3, torch.Generator().manual_seed(0))
+    curve = follow_rule(perceptron(), task, "kwta", [100, 600], 3, torch.Generator().manual_seed(0))
     assert curve.accuracy[:, -1].tolist() == pytest.approx(trained.accuracy)
     assert curve.accuracy[:, 0].mean() < curve.accuracy[:, 1].mean()
 
 
 def test_gradients_train_the_same_networks(generator):
     task = classification("digits", 300, 300)
-    by_rule = train_by_rule(perceptron(), task, "cap", 2, generator)
+    by_rule = train_by_rule(perceptron(), task, "kwta", 2, generator)
 
     def train(*weights):
         again = torch.Generator().manual_seed(0)
@@ -78,12 +78,12 @@ def test_gradients_train_the_same_networks(generator):
 
 
 def test_a_learned_output_rule_has_the_sign_pattern_of_theorem_1():
-    rule = learn_rule("halfspace", "firing-output", "cap,hidden=50", 20, 0).rule
+    rule = learn_rule("halfspace", "firing-output", "kwta,hidden=50", 20, 0).rule
     assert rule.output_table.sign().tolist() == [[-1, 1], [1, -1]]
 
 
 def test_the_perceptron_beside_a_rule_for_the_graph_is_kept():
-    rule, network = "firing-network,output=fired,output_start=perceptron", "cap,hidden=10,rounds=2"
+    rule, network = "firing-network,output=fired,output_start=perceptron", "kwta,hidden=10,rounds=2"
     learned = learn_rule("digits", rule, network, 1, 0, searched="rule.graph_*", starts=2).rule
     assert learned.output_table.tolist() == [[-1, 1], [1, -1]]
 
@@ -113,7 +113,7 @@ def test_who_survives_a_linear_classifier_is_known():
 
 def test_without_a_radius_accuracy_is_plain_and_it_never_grows_with_one(generator):
     task = classification("digits", 300, ALL_OF_DIGITS)
-    trained = train_by_rule(perceptron(units=20), task, "cap", 1, generator)
+    trained = train_by_rule(perceptron(units=20), task, "kwta", 1, generator)
     rows = task.data.rows("test")
 
     def logits(images):
@@ -153,14 +153,14 @@ def test_gradients_averaged_over_noise_see_over_a_step(generator):
 def test_the_closed_form_is_what_its_rule_learns():
     task = classification("digits", ALL_OF_DIGITS, ALL_OF_DIGITS)
     teacher = perceptron(options=",when=always,edges=all")
-    networks = train_by_rule(teacher, task, "cap", 1, make_generator(0, "any"))
+    networks = train_by_rule(teacher, task, "kwta", 1, make_generator(0, "any"))
     data, inputs = task.data, networks.state["inputs"][0]
     rows = data.rows("train")
     activity = networks.network.fire(data.features[rows] @ inputs, None).activity
     best = schemes.best_output_rule(activity, data.labels[rows], 10)
     with torch.no_grad():
         teacher.rule.output_table.copy_(best.rule)
-    again = train_by_rule(teacher, task, "cap", 1, make_generator(0, "any"))
+    again = train_by_rule(teacher, task, "kwta", 1, make_generator(0, "any"))
     assert schemes.by_closed_form(networks, task) == pytest.approx(again.accuracy, abs=0.005)  # single precision
 
 

@@ -1,4 +1,4 @@
-"""Claims about the output rule of networks with a cap: identities and known answers of what they are decided by."""
+"""Claims about the output rule of k-winners-take-all networks: identities and known answers of what decides them."""
 
 import pytest
 import torch

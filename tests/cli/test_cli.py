@@ -16,6 +16,7 @@ from evolution.cli import COMMANDS, main
 from evolution.experiments.estimate import Cost
 from plastic_envs.data import DATA
 from plastic_envs.tasks import TASKS
+from plastic_envs.utils.registry import tell_renamed
 from plastic_envs.worlds import WORLDS
 from tests.helpers import in_process
 from tests.helpers.runs import TASK
@@ -91,6 +92,17 @@ def test_every_name_can_be_described(capsys):
         for name in registry:
             assert main(["list", name]) == 0
             assert registry[name].summary in capsys.readouterr().out
+
+
+def test_list_of_an_old_name_tells_about_the_new_one(capsys, caplog):
+    tell_renamed.cache_clear()
+    assert main(["list", "cap"]) == 0
+    assert capsys.readouterr().out.startswith("kwta (network): ")
+    assert [record.getMessage() for record in caplog.records] == [
+        "network 'cap' is called 'kwta' now; the old name goes with the next release"
+    ]
+    assert main(["list"]) == 0
+    assert not {"cap", "random-network"} & {*capsys.readouterr().out.split()}
 
 
 def test_list_of_an_unknown_name_is_one_sentence(capsys):

@@ -1,4 +1,4 @@
-"""Replays `brainnet_*`: networks with a cap, rules by firing codes, and the best output rule in closed form."""
+"""Replays `brainnet_*`: k-winners-take-all networks, rules by firing codes, and the best output rule in closed form."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from agents.networks.kwta.closed_form import RANK, best_output_rule, learned_by_entry, outputs_of
-from agents.networks.kwta.firing import Capped, Firing
-from agents.networks.kwta.network import CapNetwork, CapOptions
+from agents.networks.kwta.firing import Firing, Winners
+from agents.networks.kwta.network import KWTANetwork, KWTAOptions
 from agents.percepts import Percepts
 from agents.rules.firing import FiringOutput, FiringTable
 from plastic_envs.utils.errors import UsageError
@@ -30,14 +30,14 @@ def replay(trace: Trace) -> Replayed:
     return worse(steps, _online(trace, rollout_form=True), trace) if trace.flag("cfg__additive") else steps
 
 
-class Network(CapNetwork):
+class Network(KWTANetwork):
     """With the program's bias; where more units are equally strong than may fire, those of the trace do."""
 
     bias: Tensor
     masks: Iterator[Tensor]  # who fires (S, V), for each time that the cap is used
 
     def fire(
-        self, drive: Tensor, graph: Tensor | None, bias: Tensor | None = None, times: Any = Capped.times
+        self, drive: Tensor, graph: Tensor | None, bias: Tensor | None = None, times: Any = Winners.times
     ) -> Firing:
         self.before_cap: list[Tensor] = []
         self.firing = super().fire(drive, graph, self.bias, times)
@@ -78,9 +78,9 @@ def _network(trace: Trace, rule: FiringOutput | FiringTable) -> Network:
     features, classes, units = (trace.integer(f"cfg__n_{name}") for name in ("features", "labels", "nodes"))
     cap = trace.integer("cfg__cap", -1, units)
     refuse_unless(cap, f"cfg__cap must be from 1 to {units}, or -1 for no cap, not 0")
-    options = CapOptions(
+    options = KWTAOptions(
         hidden=units,
-        cap=units if cap < 0 else cap,
+        k=units if cap < 0 else cap,
         rounds=rule.rounds,
         drive="through_graph",
         fired="positive" if cap < 0 else "topk",

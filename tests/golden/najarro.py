@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.networks.random_network import RandomNetwork
+from agents.networks.hebbian_mlp import HebbianMLP
 from tests.golden.forms import Replayed, worse
 from tests.golden.reading import Trace, refuse_unless
 
@@ -51,7 +51,7 @@ def _replay(trace: Trace, in_place: bool) -> Replayed:
     return {f"step__{name}": torch.stack([step[name][0] for step in steps]) for name in steps[0]}, {}
 
 
-def _agent(trace: Trace) -> RandomNetwork:
+def _agent(trace: Trace) -> HebbianMLP:
     """The network of the trace, every option and coefficient read from it."""
     sizes = trace.sizes("cfg__layer_sizes", 3)
     robot = _is_robot(trace)
@@ -59,12 +59,12 @@ def _agent(trace: Trace) -> RandomNetwork:
         sizes[0],
         sizes[-1],
         rule=f"abcd,variant={trace.choice('cfg__rule', VARIANTS)}",
-        network="random-network",
+        network="hebbian-mlp",
         hidden=sizes[1:-1],
         normalise=not robot,
         output="tanh" if robot else "linear",
     )
-    assert isinstance(agent, RandomNetwork)
+    assert isinstance(agent, HebbianMLP)
     agent.double()
     names = [COEFFICIENTS.get(column, column) for column in trace.words("cfg__coefficient_columns")]
     if "D" not in agent.rule.names:  # the only D, outside of the learning rate
@@ -102,7 +102,7 @@ def _action(trace: Trace, output: Tensor) -> Tensor:
     return output.clamp(low, high)
 
 
-def _birth(trace: Trace, agent: RandomNetwork) -> dict[str, Tensor]:
+def _birth(trace: Trace, agent: HebbianMLP) -> dict[str, Tensor]:
     """The weights at birth (1, n, m): a matrix per layer, output × input, or all in one vector, layer by layer."""
     trace.choice("cfg__init", dict.fromkeys(BORN))
     shapes = [(m, n) for n, m in agent.shapes.values()]

@@ -41,7 +41,7 @@ def test_a_hebbian_agent_is_summarised_layer_by_layer(tmp_path, capsys):
         ),
         (lambda: made("additive-hebb", network="plastic-head"), "| head "),
         (lambda: made("pool"), "ΔW_l = −0.001 · e_l y_{l−1}ᵀ"),
-        (lambda: made("firing-table", network="cap,hidden=20"), "output: from units to classes"),
+        (lambda: made("firing-table", network="kwta,hidden=20"), "output: from units to classes"),
         (lambda: agents.Species([made("hebbian", hidden=2), made("none", hidden=2)]), "species 1\nnone: no plasticity"),
     ],
 )

@@ -33,10 +33,10 @@ AGENTS = [
     (MAZE, {"rule": "additive-hebb,modulation=tanh,retroactive=true", "network": "plastic-rnn", "hidden": 5}),
     (MAZE, {"rule": "hebbian", "hidden": 6}),
     (MAZE, {"rule": "none", "cell": "lstm", "hidden": 6}),
-    (MAZE, {"rule": "none", "network": "random-network,birth=coevolve", "hidden": 6}),
-    (MAZE, {"rule": "abcd", "network": "random-network,recurrent=true", "hidden": 6}),
+    (MAZE, {"rule": "none", "network": "hebbian-mlp,birth=coevolve", "hidden": 6}),
+    (MAZE, {"rule": "abcd", "network": "hebbian-mlp,recurrent=true", "hidden": 6}),
     (CUES, {"rule": "gradient", "hidden": 6}),
-    (CUES, {"rule": "abcd", "network": "random-network", "hidden": 6}),
+    (CUES, {"rule": "abcd", "network": "hebbian-mlp", "hidden": 6}),
     ("gym:CartPole-v1", {"rule": "hebbian", "hidden": 4}),
     ("FewShotImageClassification,n_way=2,n_query=2", {"rule": "hebbian", "hidden": 4}),
 ]
@@ -121,7 +121,7 @@ def test_predict_carries_the_state_as_single_steps_do(spec, settings):
 
 def test_births_are_drawn_anew_for_newborns_only():
     task = make_task(CUES)
-    policy = policy_of(task, agents.make_for(task, rule="abcd", network="random-network"))
+    policy = policy_of(task, agents.make_for(task, rule="abcd", network="hebbian-mlp"))
     observation = task.reset(2, generator())[1].numpy()
     first, second = (policy.predict(observation)[1][0] for _ in range(2))
     assert not np.array_equal(first, second)

@@ -140,12 +140,12 @@ RULE_NETWORKS = sorted(
 def test_every_rule_on_every_network(rule, network):
     learns = NETWORKS.load(network).learns_from_labels
     task = make_task("OnlineClassification,n_train=4,n_query=2" if learns else "FewShotRegression,n_train=3,n_test=2")
-    several = network in ("feedback", "random-network")
+    several = network in ("feedback", "hebbian-mlp")
 
     def told():
         hidden = {} if network == "plastic-head" else {"hidden": "5" if several else 5}
-        if network == "cap":
-            hidden |= {"cap": 2}
+        if network == "kwta":
+            hidden |= {"k": 2}
         agent = agents.make_for(task, rule=rule, network=network, seed=1, **hidden)
         lived = agents.rollout(agent, task, 2, generator(1))
         parts = [dict(agent.state_dict()), lived.outputs, lived.loss, lived.penalty, agent.close_state(lived.state)]

@@ -280,10 +280,10 @@ class Uneven(Task):
 
 @pytest.mark.parametrize("spoil", NUMBERS)
 @pytest.mark.parametrize("kind", ["box", "discrete"])
-@pytest.mark.parametrize("network", ["self-modulated", "plastic-rnn", "random-network"])
+@pytest.mark.parametrize("network", ["self-modulated", "plastic-rnn", "hebbian-mlp"])
 @pytest.mark.parametrize("population", [None, "batched", "mapped"])
 def test_what_follows_an_end_changes_nothing(spoil, kind, network, population, monkeypatch):
-    rule = "abcd" if network == "random-network" else "hebbian"
+    rule = "abcd" if network == "hebbian-mlp" else "hebbian"
 
     def told(task):
         agent = agents.make_for(task, rule=rule, network=network, seed=2, hidden=4 if rule == "hebbian" else "4")

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.agent import State
-from agents.networks.kwta.network import CapNetwork
+from agents.networks.kwta.network import KWTANetwork
 from plastic_envs.utils.checks import check_choice, check_float, check_int
 from plastic_envs.utils.errors import UsageError
 
@@ -24,7 +24,7 @@ class WeightDescent:
     1e-2; the batch size is not printed).
 
     Attributes:
-        state: The networks as they are by now, as `CapNetwork.answer` takes them.
+        state: The networks as they are by now, as `KWTANetwork.answer` takes them.
 
     Args:
         network: What they share.
@@ -38,7 +38,7 @@ class WeightDescent:
 
     def __init__(
         self,
-        network: CapNetwork,
+        network: KWTANetwork,
         state: State,
         weights: Sequence[Weights] = ("outputs",),
         learning_rate: float = 1e-2,

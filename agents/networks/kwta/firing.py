@@ -1,4 +1,4 @@
-"""How the units of a network with a cap fire: the few that a cap keeps, round by round."""
+"""How the units of a k-winners-take-all network fire: the few that win, round by round."""
 
 from collections.abc import Iterator
 from functools import cache, cached_property
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-class Capped(NamedTuple):
-    """The activity of V units that a cap leaves: of the k that it keeps, and their numbers, (..., k) each."""
+class Winners(NamedTuple):
+    """The activity of V units of which k win: the winners' values and their numbers, (..., k) each."""
 
     values: Tensor
     numbers: Tensor
@@ -29,9 +29,9 @@ class Capped(NamedTuple):
 
 
 class RowSums:
-    """`Capped.times` for one activity with each of n matrices, which reads the rows of kept units alone.
+    """`Winners.times` for one activity with each of n matrices, which reads the rows of kept units alone.
 
-    That halves what must come from memory, where a cap keeps half of the units. Without autograd.
+    That halves what must come from memory, where half of the units win. Without autograd.
     """
 
     def __init__(self, networks: int, units: int, kept: int, device: torch.device) -> None:
@@ -39,10 +39,10 @@ class RowSums:
         self._starts = network * kept
         self._first_rows = network.view(-1, 1, 1) * units if networks > 1 else None
 
-    def __call__(self, capped: Capped, matrix: Tensor) -> Tensor:
+    def __call__(self, winners: Winners, matrix: Tensor) -> Tensor:
         """The products (n, 1, m) of activities of k units (n, 1, k) with matrices (n, V, m)."""
-        chosen = capped.numbers if self._first_rows is None else capped.numbers + self._first_rows
-        rows, values = matrix.view(-1, matrix.shape[-1]), capped.values.reshape(-1)
+        chosen = winners.numbers if self._first_rows is None else winners.numbers + self._first_rows
+        rows, values = matrix.view(-1, matrix.shape[-1]), winners.values.reshape(-1)
         # what `torch.nn.functional.embedding_bag` calls after its checks
         sums, *_ = torch.embedding_bag(rows, chosen.reshape(-1), self._starts, False, 0, False, values)
         return sums.unsqueeze(1)
@@ -52,17 +52,17 @@ class Firing:
     """What happened in the T rounds of one or more examples.
 
     Args:
-        kept: What the cap left in each round, (..., k) of V units.
+        kept: Who won in each round, (..., k) of V units.
         all_fired: Whether all units that were kept count as fired; else those whose activity is positive.
     """
 
-    def __init__(self, kept: list[Capped], all_fired: bool) -> None:
+    def __init__(self, kept: list[Winners], all_fired: bool) -> None:
         self.kept, self._all_fired = kept, all_fired
 
     @cached_property
     def rounds(self) -> list[Tensor]:
         """The activity after each round (..., V)."""
-        return [capped.dense() for capped in self.kept]
+        return [winners.dense() for winners in self.kept]
 
     @property
     def activity(self) -> Tensor:
@@ -73,8 +73,8 @@ class Firing:
     def code(self) -> Tensor:
         """Each unit's code (..., V), integers: a bit for each round, the first round's most significant."""
         with torch.no_grad():
-            numbers = torch.cat([capped.numbers for capped in self.kept], -1)  # (..., T · k)
-            fired = torch.stack([capped.values for capped in self.kept], -2)  # (..., T, k)
+            numbers = torch.cat([winners.numbers for winners in self.kept], -1)  # (..., T · k)
+            fired = torch.stack([winners.values for winners in self.kept], -2)  # (..., T, k)
             fired = torch.ones_like(fired) if self._all_fired else fired.sign_()  # no activity is negative
             fired.mul_(_bits(len(self.kept), fired.device))
             zeros = fired.new_zeros((*fired.shape[:-2], self.kept[0].units))
@@ -84,7 +84,7 @@ class Firing:
         """Of each of S examples (..., S, ·) what happened (..., 1, ·)."""
         split = [(torch.split(kept.values, 1, -2), torch.split(kept.numbers, 1, -2)) for kept in self.kept]
         for at, code in enumerate(torch.split(self.code, 1, -2)):
-            one = Firing([Capped(v[at], i[at], self.kept[0].units) for v, i in split], self._all_fired)
+            one = Firing([Winners(v[at], i[at], self.kept[0].units) for v, i in split], self._all_fired)
             one.code = code
             yield one
 

@@ -1,6 +1,6 @@
-"""How a network with a cap learns from many labelled examples in place, without autograd.
+"""How a k-winners-take-all network learns from many labelled examples in place, without autograd.
 
-Codes, caps and predictions are constants to gradients, so by an additive rule the final weights are linear in its
+Codes, winners and predictions are constants to gradients, so by an additive rule the final weights are linear in its
 tables: what the backward pass needs is the codes and which classes each example changed, see `FinalWeights`. Networks
 are taken group by group, each through all examples, so that their weights stay in the processor's cache.
 """
@@ -19,7 +19,7 @@ from agents.percepts import Percepts
 from agents.rules.firing import FiringRule
 
 Fire = Callable[..., Firing]
-"""How the units of a network fire, `CapNetwork.fire`."""
+"""How the units of a network fire, `KWTANetwork.fire`."""
 GROUP = 1 << 20
 """Numbers of the graphs of networks that live side by side."""
 BLOCK = 1 << 20
@@ -50,7 +50,7 @@ def learn_online(fire: Fire, kept: int, rule: FiringRule, percepts: Percepts, st
 
     Args:
         fire: How the units fire.
-        kept: k, how many of them the cap keeps.
+        kept: k, how many of them win.
         rule: By which the weights change.
         percepts: The examples.
         state: The network's.

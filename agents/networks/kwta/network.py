@@ -1,4 +1,4 @@
-"""Networks with a cap: random inputs, a random graph with a cap, and outputs, that learn by how their units fired."""
+"""K-winners-take-all networks: random inputs, a random graph and outputs, that learn by how their units fired."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from agents.agent import Agent, State
-from agents.networks.kwta.firing import Capped, Firing
+from agents.networks.kwta.firing import Firing, Winners
 from agents.networks.kwta.learning import classes_of, columns_of, is_active, learn_online
-from agents.networks.kwta.options import CapOptions
+from agents.networks.kwta.options import KWTAOptions
 from agents.percepts import Percepts
 from agents.rules import Rule
 from agents.rules.firing import FiringRule
@@ -21,33 +21,34 @@ BLOCK = 1 << 20
 """Numbers of one activity that queries are answered with at once, which bounds the memory."""
 
 
-class CapNetwork(Agent):
+class KWTANetwork(Agent):
     """A classifier whose units fire T times, k of them each time; it answers first and then learns from the label.
 
-    From h = 0, T times h ← cap_k(relu(hW + xA)), where the cap leaves the k largest; logits = hU. A is normal, masked
-    by the probability of an edge, and W lives on a random directed graph without self-edges; both are drawn at birth.
+    From h = 0, T times h ← kwta(relu(hW + xA)), which leaves the k largest (Papadimitriou's "k-cap"); logits = hU.
+    A is normal, masked by the probability of an edge, and W lives on a random directed graph without self-edges; both
+    are drawn at birth.
     W and U start at 0 (by multiplicative rules at 1) and change by a `FiringRule`, whose coefficients are all there is
-    to search. An observation whose label is all zero changes nothing. Codes, caps and predictions are constants to
+    to search. An observation whose label is all zero changes nothing. Codes, winners and predictions are constants to
     gradients.
 
     Source: Cristian et al. 2020, "Learning with Plasticity Rules: Generalization and Robustness", sections 2 and A.
     """
 
     offers = frozenset({"code"})
-    Options = CapOptions
+    Options = KWTAOptions
     learns_from_labels = True
 
     def __init__(
-        self, observation_size: int, output_size: int, *, rule: Rule, options: CapOptions, features: int, seed: int
+        self, observation_size: int, output_size: int, *, rule: Rule, options: KWTAOptions, features: int, seed: int
     ) -> None:
         super().__init__(observation_size, output_size, rule=rule, seed=seed)
         if rule.needs and not isinstance(rule, FiringRule):
-            raise WrongTypeError(f"CapNetwork learns by a subclass of agents.rules.firing.FiringRule, not {type(rule)}")
+            raise WrongTypeError(f"{type(self).__name__} learns by a subclass of {FiringRule!r}, not {type(rule)}")
         self.options, self.features = options, features
         self.batched = rule.batched
 
     @classmethod
-    def rule_arguments(cls, observation_size: int, output_size: int, options: CapOptions) -> dict[str, Any]:
+    def rule_arguments(cls, observation_size: int, output_size: int, options: KWTAOptions) -> dict[str, Any]:
         """The number of rounds."""
         return {"rounds": options.rounds}
 
@@ -152,7 +153,7 @@ class CapNetwork(Agent):
         drive: Tensor,
         graph: Tensor | None,
         bias: Tensor | None = None,
-        times: Callable[[Capped, Tensor], Tensor] = Capped.times,
+        times: Callable[[Winners, Tensor], Tensor] = Winners.times,
     ) -> Firing:
         """Let the units fire T times.
 
@@ -165,18 +166,18 @@ class CapNetwork(Agent):
         through_graph = self.options.drive == "through_graph"
         if graph is not None:
             drive = drive.expand(*graph.shape[:-2], -1, -1)
-        kept: list[Capped] = []
+        kept: list[Winners] = []
         summed = drive
         for number in range(self.options.rounds):
             if number > 0:
                 assert graph is not None
                 summed = (kept[-1].dense() + drive) @ graph if through_graph else times(kept[-1], graph) + drive
             activity = (summed if bias is None else summed + bias).relu()
-            kept.append(Capped(*self.strongest(activity), activity.shape[-1]))
+            kept.append(Winners(*self.strongest(activity), activity.shape[-1]))
         return Firing(kept, all_fired=self.options.fired == "topk")
 
     def strongest(self, activity: Tensor) -> tuple[Tensor, Tensor]:
-        """The activities that the cap keeps, and whose they are: (..., V) to (..., k) each, in any order."""
+        """The activities of the k winners, and whose they are: (..., V) to (..., k) each, in any order."""
         values, index = activity.topk(self.options.kept, -1, sorted=False)
         return values, index
 

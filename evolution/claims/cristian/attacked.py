@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from evolution.claims.cristian.cap_classifiers import Trained
+from evolution.claims.cristian.kwta_classifiers import Trained
 from evolution.evaluation.attacks import targeted_attack
 from plastic_envs.tasks.online_classification import OnlineClassification
 

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from evolution.claims.cristian.cap_classifiers import STARTS, available, classification, learn_rule, train_by_rule
+from evolution.claims.cristian.kwta_classifiers import STARTS, available, classification, learn_rule, train_by_rule
 from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.evaluation.statistics import difference_interval, mean_interval
@@ -56,9 +56,9 @@ def generalization(settings: ClaimSettings) -> Finding:
     """
     sizes = FULL if settings.full else QUICK
     teachers = {
-        1: learn_rule("halfspace", "firing-output", f"cap,hidden={SMALL}", sizes.updates, settings.seed),
+        1: learn_rule("halfspace", "firing-output", f"kwta,hidden={SMALL}", sizes.updates, settings.seed),
         3: learn_rule(
-            "relu1", "firing-network", f"cap,hidden={SMALL},rounds=3", sizes.updates, settings.seed, starts=STARTS
+            "relu1", "firing-network", f"kwta,hidden={SMALL},rounds=3", sizes.updates, settings.seed, starts=STARTS
         ),
     }
     table: dict[str, list[Cell]] = {}
@@ -71,7 +71,7 @@ def generalization(settings: ClaimSettings) -> Finding:
             for units in (SMALL, sizes.large):
                 generator = make_generator(settings.seed, f"claim {source}")
                 with part(f"{source}, T={rounds}, {units} units") as tell:
-                    trained = train_by_rule(teacher, task, f"cap,hidden={units}", sizes.retrainings, generator)
+                    trained = train_by_rule(teacher, task, f"kwta,hidden={units}", sizes.retrainings, generator)
                     tell("accuracy", trained.mean)
                 table[source].append(Cell(rounds, units, trained.accuracy, majority))
     rows = [row for source, cells in table.items() for row in _rows(source, cells)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from evolution.claims.cristian.cap_classifiers import (
+from evolution.claims.cristian.kwta_classifiers import (
     SOURCES,
     Curve,
     available,
@@ -79,7 +79,7 @@ def measure(source: str, sizes: Sizes, seed: int) -> dict[str, Curve]:
     """A curve for each way of training, on the same births and examples."""
     task = classification(source, sizes.n_train, sizes.n_test)
     ends = [*(n for n in CHECKPOINTS if n < task.n_train), task.n_train]
-    network = f"cap,hidden={sizes.units}"
+    network = f"kwta,hidden={sizes.units}"
     perceptron = plain_rule(source, "firing-output,output_start=perceptron", network, seed)
     teachers = {
         LEARNED: learn_rule(source, "firing-output", network, sizes.updates, seed),

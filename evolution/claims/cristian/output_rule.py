@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 import agents
 from agents import Rollout, rollout
-from agents.networks.kwta.network import CapNetwork
+from agents.networks.kwta.network import KWTANetwork
 from evolution.seeding import make_generator
 from plastic_envs import Episode
 from plastic_envs.tasks.online_classification import OnlineClassification
@@ -36,7 +36,7 @@ class Learners:
         self.task = OnlineClassification(source, n_examples, n_examples, query="support", n_way=n_way)
         options = "".join(f",{name}={value}" for name, value in rule.items())
         made = agents.make_for(self.task, rule="firing-output,output=fired" + options, hidden=N_UNITS).double()
-        assert isinstance(made, CapNetwork)
+        assert isinstance(made, KWTANetwork)
         self.agent, self.seed, self.n_examples = made, seed, n_examples
 
     def draw(self, generator: Generator, n_episodes: int = 1) -> Episode:

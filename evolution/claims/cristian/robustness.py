@@ -7,7 +7,7 @@ from torch import Generator
 
 from agents.networks.kwta.baseline import Weights
 from evolution.claims.cristian.attacked import EPSILONS, Withstood, attack
-from evolution.claims.cristian.cap_classifiers import (
+from evolution.claims.cristian.kwta_classifiers import (
     SOURCES,
     STARTS,
     Trained,
@@ -104,7 +104,7 @@ def measure(source: str, sizes: Sizes, seed: int) -> dict[str, Withstood]:
 
 def train(task: OnlineClassification, source: str, sizes: Sizes, seed: int) -> dict[str, Trained]:
     """R networks of every kind."""
-    small, large = (f"cap,hidden={units}" for units in (sizes.units_learned_on, sizes.units))
+    small, large = (f"kwta,hidden={units}" for units in (sizes.units_learned_on, sizes.units))
 
     def same() -> Generator:
         return make_generator(seed, f"claim {source}")

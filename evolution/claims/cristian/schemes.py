@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from agents.networks.kwta.closed_form import best_output_rule
-from agents.networks.kwta.network import CapNetwork
-from evolution.claims.cristian.cap_classifiers import (
+from agents.networks.kwta.network import KWTANetwork
+from evolution.claims.cristian.kwta_classifiers import (
     SOURCES,
     STARTS,
     Trained,
@@ -85,14 +85,14 @@ def measure(source: str, sizes: Sizes, seed: int) -> Accuracies:
     """Retrain by each scheme, on equal births and examples."""
     task = classification(source, sizes.n_train, sizes.n_test)
     start = "output=fired,output_start=perceptron"
-    small = f"cap,hidden={sizes.units_learned_on},rounds=3"
+    small = f"kwta,hidden={sizes.units_learned_on},rounds=3"
     learned = learn_rule(
         source, f"firing-network,{start}", small, sizes.updates, seed, searched="rule.graph_*", starts=STARTS
     )
     accuracies: Accuracies = {}
     for rounds, rule in ((1, "firing-output"), (3, "firing-network")):
         for name, options in SCHEMES.items():
-            network = f"cap,hidden={sizes.units},rounds={rounds}"
+            network = f"kwta,hidden={sizes.units},rounds={rounds}"
             teacher = plain_rule(source, f"{rule},{start},{options}", network)
             if rounds == 3:
                 teacher.rule.load_state_dict(learned.rule.state_dict())
@@ -120,7 +120,7 @@ def by_closed_form(networks: Trained, task: OnlineClassification) -> list[float]
     return accuracy
 
 
-def _activity(network: CapNetwork, features: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+def _activity(network: KWTANetwork, features: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """Of the units of one network, (N, V), for features (N, F)."""
     return torch.cat([network.fire(part @ inputs[0], None).activity for part in torch.split(features, 1024)])
 

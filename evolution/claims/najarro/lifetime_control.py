@@ -168,7 +168,7 @@ def live(control: Control, sizes: Sizes, settings: ClaimSettings) -> Lives:
 def make(task: Task, kind: str, hidden: str, seed: int) -> Agent:
     """A network before its evolution."""
     rule, birth = KINDS[kind]
-    return make_for(task, rule=rule, network="random-network", hidden=hidden, birth=birth, seed=seed)
+    return make_for(task, rule=rule, network="hebbian-mlp", hidden=hidden, birth=birth, seed=seed)
 
 
 def reward(agent: Agent, task: Task, episodes: int) -> Tensor:

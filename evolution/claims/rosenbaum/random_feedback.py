@@ -12,7 +12,7 @@ from agents import make_for, rollout
 from agents.networks.feedback.angles import query_angles
 from agents.networks.feedback.network import FeedbackNetwork
 from agents.rules.pool import TERMS, Pool
-from evolution.claims.cristian.cap_classifiers import available
+from evolution.claims.cristian.kwta_classifiers import available
 from evolution.claims.finding import ClaimSettings, Finding, Value, half_width
 from evolution.claims.parts import part
 from evolution.evaluation.statistics import Interval, difference_interval, mean_interval

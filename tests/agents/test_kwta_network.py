@@ -1,4 +1,4 @@
-"""Networks with a cap: the paper's equations written out, one mathematics in every form, rules that are tables."""
+"""K-winners-take-all networks: the paper's equations written out, one mathematics in all forms, rules as tables."""
 
 import itertools
 from pathlib import Path
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import agents
-from agents.networks.kwta import learning as cap_learning
-from agents.networks.kwta import network as cap_network
-from agents.networks.kwta import nodes as cap_nodes
+from agents.networks.kwta import learning as kwta_learning
+from agents.networks.kwta import network as kwta_network
+from agents.networks.kwta import nodes as kwta_nodes
 from agents.networks.kwta.baseline import WeightDescent
-from agents.networks.kwta.network import CapNetwork
+from agents.networks.kwta.network import KWTANetwork
 from agents.rules.firing import FiringRule
 from evolution.searchers.make import make_searcher
 from plastic_envs.core.task import Episode
@@ -22,7 +22,7 @@ from plastic_envs.tasks import make_task
 from plastic_envs.utils.errors import UsageError
 
 TASK = make_task("OnlineClassification,source=digits,n_train=25,n_query=6")
-SMALL = "cap,hidden=12,cap=5,rounds=3"
+SMALL = "kwta,hidden=12,k=5,rounds=3"
 
 
 class Hebb(FiringRule):
@@ -35,9 +35,9 @@ class Hebb(FiringRule):
         return self.strength * pre[..., -1] * post[..., -1]
 
 
-def make(rule: str = "firing-table", network: str = SMALL) -> CapNetwork:
+def make(rule: str = "firing-table", network: str = SMALL) -> KWTANetwork:
     agent = agents.make_for(TASK, rule=rule, network=network, seed=3).double()
-    assert isinstance(agent, CapNetwork)
+    assert isinstance(agent, KWTANetwork)
     with torch.no_grad():
         for value in agent.parameters():
             value.add_(torch.randn(value.shape, generator=generator(7), dtype=value.dtype))
@@ -52,19 +52,19 @@ def episode(size: int = 3) -> Episode:
     return TASK.sample(size, generator()).map(lambda x: x.double() if x.is_floating_point() else x)
 
 
-def newborn(agent: CapNetwork, size: int = 3) -> Any:
+def newborn(agent: KWTANetwork, size: int = 3) -> Any:
     return agent.initial_state((size,), agent.draw_birth(size, generator(1)))
 
 
-def live(agent: CapNetwork, **settings: Any) -> agents.Rollout:
+def live(agent: KWTANetwork, **settings: Any) -> agents.Rollout:
     """A rollout, always of the same births and episodes."""
     return agents.rollout(agent, TASK, 3, generator(1), episode=episode(), **settings)
 
 
-def stepwise(agent: CapNetwork, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> agents.Rollout:
+def stepwise(agent: KWTANetwork, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> agents.Rollout:
     """The same in the public form, by autograd."""
     with monkeypatch.context() as patch:
-        patch.setattr(CapNetwork, "learn", lambda *_, **__: None)
+        patch.setattr(KWTANetwork, "learn", lambda *_, **__: None)
         return live(agent, **settings)
 
 
@@ -79,7 +79,7 @@ RULES = [
     "firing-table,update=multiplicative",
     "firing-network,update=multiplicative,when=always,edges=all,input=true",
     "firing-table,input=true",
-    "tests.agents.test_cap_network:Hebb",
+    "tests.agents.test_kwta_network:Hebb",
 ]
 # by mistakes and edges=all, classes not seen yet tie but for rounding, which decides what is a mistake
 IN_PLACE = [
@@ -87,14 +87,14 @@ IN_PLACE = [
 ]
 
 
-def literally(agent: CapNetwork, state: Any, features: Tensor, label: int, b: int) -> dict[str, Tensor]:
+def literally(agent: KWTANetwork, state: Any, features: Tensor, label: int, b: int) -> dict[str, Tensor]:
     """One network's step in words of one syllable: a loop over rounds and over every connection."""
     a, w, u = (state[name][b].clone() for name in ("inputs", "graph", "outputs"))
-    rounds, cap = agent.options.rounds, agent.options.kept
+    rounds, k = agent.options.rounds, agent.options.kept
     h, code = torch.zeros(len(w), dtype=w.dtype), [0] * len(w)
     for _ in range(rounds):
         h = (w.T @ h + a.T @ features).relu()
-        h[h.argsort()[:-cap]] = 0
+        h[h.argsort()[:-k]] = 0
         code = [2 * old + int(value > 0) for old, value in zip(code, h, strict=True)]
     predicted, rule, tables = int((u.T @ h).argmax()), agent.rule, agent.rule.tables()
     if rule.when == "mistakes" and predicted == label:
@@ -132,7 +132,7 @@ def test_a_step_is_the_papers(rule: str) -> None:
     assert all(not torch.equal(state[name], newborn(agent)[name]) for name in ("outputs",))
 
 
-@pytest.mark.parametrize("network", [SMALL, "cap,hidden=12", "cap,hidden=12,rounds=2,drive=through_graph,fired=topk"])
+@pytest.mark.parametrize("network", [SMALL, "kwta,hidden=12", "kwta,hidden=12,rounds=2,drive=through_graph,fired=topk"])
 @pytest.mark.parametrize("population", [None, 4])
 @pytest.mark.parametrize("rule", IN_PLACE[:-1])
 def test_rollouts_form_equals_single_steps_and_autograd(
@@ -146,11 +146,11 @@ def test_rollouts_form_equals_single_steps_and_autograd(
     for value in parameters.values():
         value.requires_grad_()
     # groups of some networks, blocks of some examples and of some rows of the graph
-    monkeypatch.setattr(cap_learning, "GROUP", 500)
-    monkeypatch.setattr(cap_learning, "BLOCK", 200)
-    monkeypatch.setattr(cap_learning, "RATES", 60)
-    monkeypatch.setattr(cap_network, "BLOCK", 70)
-    monkeypatch.setattr(cap_nodes, "NUMBERS", 3000)
+    monkeypatch.setattr(kwta_learning, "GROUP", 500)
+    monkeypatch.setattr(kwta_learning, "BLOCK", 200)
+    monkeypatch.setattr(kwta_learning, "RATES", 60)
+    monkeypatch.setattr(kwta_network, "BLOCK", 70)
+    monkeypatch.setattr(kwta_nodes, "NUMBERS", 3000)
     found, expected = live(agent, parameters=parameters), stepwise(agent, monkeypatch, parameters=parameters)
     torch.testing.assert_close(found.outputs, expected.outputs, rtol=1e-9, atol=1e-11)
     for name, value in expected.state.items():
@@ -228,7 +228,7 @@ def test_logits_have_a_gradient_by_the_features() -> None:
 
 
 def test_the_cap_keeps_exactly_k_and_codes_are_bits_of_who_fired() -> None:
-    agent = make(network="cap,hidden=40,cap=7,rounds=3")
+    agent = make(network="kwta,hidden=40,k=7,rounds=3")
     record: dict[str, Tensor] = {}
     agent(episode().inputs[0], newborn(agent), record)
     fired = torch.stack([record[f"activity.{number}"] > 0 for number in (1, 2, 3)])
@@ -238,7 +238,7 @@ def test_the_cap_keeps_exactly_k_and_codes_are_bits_of_who_fired() -> None:
 
 
 def test_topk_counts_silent_units_as_fired() -> None:
-    agent = make(network="cap,hidden=12,rounds=2,cap=11,drive=through_graph,fired=topk")
+    agent = make(network="kwta,hidden=12,rounds=2,k=11,drive=through_graph,fired=topk")
     record: dict[str, Tensor] = {}
     agent(episode().inputs[0], newborn(agent), record)
     assert not record["activity.2"].any()  # the graph starts at zero
@@ -261,13 +261,13 @@ def test_an_observation_without_label_changes_nothing(rule: str) -> None:
 
 
 def test_births_have_no_self_edges_and_a_network_of_one_round_no_graph() -> None:
-    agent = make(network="cap,hidden=30,rounds=2,edge_probability=0.3,input_weights=ones")
+    agent = make(network="kwta,hidden=30,rounds=2,edge_probability=0.3,input_weights=ones")
     birth = agent.draw_birth(20, generator())
     assert not birth["edges"].diagonal(dim1=-2, dim2=-1).any()
     assert birth["edges"].mean() == pytest.approx(0.3 * 29 / 30, abs=0.02)
     assert set(birth["inputs"].unique().tolist()) == {0.0, 1.0}
     assert birth["inputs"].mean() == pytest.approx(0.3, abs=0.02)
-    assert set(newborn(make(network="cap"))) == {"inputs", "outputs"}
+    assert set(newborn(make(network="kwta"))) == {"inputs", "outputs"}
 
 
 def test_double_softmax_gives_probabilities() -> None:
@@ -279,7 +279,7 @@ def test_double_softmax_gives_probabilities() -> None:
 def test_save_and_load(rule: str, tmp_path: Path) -> None:
     agent = agents.make_for(TASK, rule=rule, network=SMALL)
     agents.save(agent, tmp_path / "agent")
-    again = agents.load(tmp_path / "agent", trust=["tests.agents.test_cap_network:Hebb"])
+    again = agents.load(tmp_path / "agent", trust=["tests.agents.test_kwta_network:Hebb"])
     observation = episode().inputs[0].float()
     assert torch.equal(agent(observation)[0], again(observation)[0])
     assert again.config == agent.config
@@ -287,12 +287,12 @@ def test_save_and_load(rule: str, tmp_path: Path) -> None:
 
 
 def test_describe_shows_signed_rates_under_codes() -> None:
-    agent = agents.make_for(TASK, rule="firing-output,output_start=perceptron,edges=all", network="cap,rounds=2")
+    agent = agents.make_for(TASK, rule="firing-output,output_start=perceptron,edges=all", network="kwta,rounds=2")
     assert agent.rule.describe() == (
         "w ← w + 0.01·r after each mistake\n\noutput: from units to classes\n"
         "     true  others\n00  -1.00   +1.00\n01  +1.00   -1.00\n10  -1.00   +1.00\n11  +1.00   -1.00"
     )
-    assert "10  11" in agents.make_for(TASK, rule="firing-table", network="cap,rounds=2").rule.describe().replace(
+    assert "10  11" in agents.make_for(TASK, rule="firing-table", network="kwta,rounds=2").rule.describe().replace(
         "     ", "  "
     )
 
@@ -305,23 +305,23 @@ def test_the_penalty_is_l2_regularisation() -> None:
 
 def test_a_rule_is_taken_to_larger_networks() -> None:
     small = make("firing-table")
-    large = agents.transfer_rule(small, TASK, "cap,hidden=40")
+    large = agents.transfer_rule(small, TASK, "kwta,hidden=40")
     assert large.options.kept == 5
     assert torch.equal(large.rule.graph_table, small.rule.graph_table.float())
     with pytest.raises(UsageError, match="output_table has the shape"):
-        agents.transfer_rule(small, TASK, "cap,rounds=2")
-    assert agents.transfer_rule(make("firing-output,output=fired"), TASK, "cap,rounds=1").options.rounds == 1
+        agents.transfer_rule(small, TASK, "kwta,rounds=2")
+    assert agents.transfer_rule(make("firing-output,output=fired"), TASK, "kwta,rounds=1").options.rounds == 1
 
 
 @pytest.mark.parametrize(
     ("rule", "network", "message"),
     [
-        ("firing-table,when=never", "cap", "when must be one of mistakes, always"),
-        ("firing-table,rate=-1", "cap", "rate must be"),
-        ("firing-table", "cap,cap=200", "cap must be an integer from 1 to 100"),
-        ("firing-table", "cap,rounds=9", "rounds must be an integer from 1 to 8"),
-        ("firing-table", "cap,input_weights=two", "input_weights must be one of normal, ones"),
-        ("hebbian", "cap", "needs post, pre, which CapNetwork lacks"),
+        ("firing-table,when=never", "kwta", "when must be one of mistakes, always"),
+        ("firing-table,rate=-1", "kwta", "rate must be"),
+        ("firing-table", "kwta,k=200", "k must be an integer from 1 to 100"),
+        ("firing-table", "kwta,rounds=9", "rounds must be an integer from 1 to 8"),
+        ("firing-table", "kwta,input_weights=two", "input_weights must be one of normal, ones"),
+        ("hebbian", "kwta", "needs post, pre, which KWTANetwork lacks"),
         ("firing-table", "self-modulated", "needs code, which SelfModulatedNetwork lacks"),
     ],
 )
@@ -334,7 +334,7 @@ def test_bad_options_are_one_sentence(rule: str, network: str, message: str) -> 
 @pytest.mark.parametrize("searcher", ["backprop,optimizer=adam,learning_rate=0.03,batch_size=8", "pgpe,popsize=20"])
 def test_searchers_find_rules(searcher: str) -> None:
     task = make_task("OnlineClassification,source=halfspace,n_train=12,n_query=12,query=support")
-    agent = agents.make_for(task, rule="firing-output", network="cap,hidden=20", seed=1)
+    agent = agents.make_for(task, rule="firing-output", network="kwta,hidden=20", seed=1)
     search = make_searcher(searcher, task, agent, seed=0)
     for _ in range(30):
         search.step()
@@ -352,7 +352,7 @@ def examples(networks: int = 2, size: int = 60) -> tuple[Tensor, Tensor]:
 
 
 def test_gradient_descent_trains_each_network_on_its_own_and_adds_no_edges() -> None:
-    agent, (features, labels) = make(network="cap,hidden=30,rounds=2"), examples()
+    agent, (features, labels) = make(network="kwta,hidden=30,rounds=2"), examples()
     state = newborn(agent, 2)
     descent = WeightDescent(agent, state, ("outputs", "graph", "inputs"))
     for _ in range(5):
@@ -369,7 +369,7 @@ def test_gradient_descent_trains_each_network_on_its_own_and_adds_no_edges() -> 
 
 
 def test_gradient_descent_refuses_what_does_not_fit() -> None:
-    agent, (features, labels) = make(network="cap"), examples()
+    agent, (features, labels) = make(network="kwta"), examples()
     with pytest.raises(UsageError, match="weights must be one of outputs, inputs"):
         WeightDescent(agent, newborn(agent, 2), ("graph",))
     with pytest.raises(UsageError, match="must have the shapes"):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import agents
-from agents.networks.random_network import NORMAL, UNIFORM
-from tests.helpers.random_networks import TASK, episodes, generator, make, values_of
+from agents.networks.hebbian_mlp import NORMAL, UNIFORM
+from tests.helpers.hebbian_mlps import TASK, episodes, generator, make, values_of
 from tests.helpers.user_code import Walk
 
 

@@ -1,4 +1,4 @@
-"""Networks with a cap that claims train, by a learned rule or their weights by gradients, and how right they are."""
+"""K-winners-take-all networks that claims train, by a learned rule or by gradients, and how right they are."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import agents
 from agents import State, rollout
 from agents.agent import map_state
 from agents.networks.kwta.baseline import WeightDescent, Weights
-from agents.networks.kwta.network import CapNetwork
+from agents.networks.kwta.network import KWTANetwork
 from evolution.claims.parts import part
 from evolution.searchers.make import make_searcher
 from evolution.seeding import derive_seed, make_generator
@@ -41,7 +41,7 @@ class Trained(NamedTuple):
         accuracy: Of each on the test part.
     """
 
-    network: CapNetwork
+    network: KWTANetwork
     state: State
     accuracy: list[float]
 
@@ -71,7 +71,7 @@ def classification(source: str, n_train: int, n_query: int, passes: int = 1) -> 
 
 def learn_rule(
     source: str, rule: str, network: str, updates: int, seed: int, *, searched: str = "rule.*", starts: int = 1
-) -> CapNetwork:
+) -> KWTANetwork:
     """A network whose rule was learned by gradient descent: section A.1, with several batches of 100 for one update.
 
     What a rule for the graph comes to depends on its random start, and one that is good for 100 examples may spoil the
@@ -89,7 +89,7 @@ def learn_rule(
     """
     task = make_task(f"OnlineClassification,source={source},n_train={BATCH},n_query={BATCH},query=support")
     adam = f"backprop,optimizer=adam,amsgrad=false,learning_rate={ADAM},batch_size={EPISODES}"
-    found: list[CapNetwork] = []
+    found: list[KWTANetwork] = []
     for start in range(starts):
         own = derive_seed(seed, f"start {start}")
         searcher = make_searcher(
@@ -98,40 +98,40 @@ def learn_rule(
         with part(f"{source}, {rule} learned, start {start}"):
             for _ in range(updates):
                 searcher.step()
-        found.append(_cap_network(searcher.agent()))
+        found.append(_kwta_network(searcher.agent()))
     longer = OnlineClassification(source, n_train=1000, n_query=BATCH)
 
-    def accuracy(candidate: CapNetwork) -> float:
+    def accuracy(candidate: KWTANetwork) -> float:
         trained = train_by_rule(candidate, longer, network, EPISODES, make_generator(seed, "choice"))
         return sum(trained.accuracy)
 
     return max(found, key=accuracy) if starts > 1 else found[0]
 
 
-def plain_rule(source: str, rule: str, network: str, seed: int = 0) -> CapNetwork:
+def plain_rule(source: str, rule: str, network: str, seed: int = 0) -> KWTANetwork:
     """A network with a rule as it starts, for `train_by_rule`."""
-    return _cap_network(agents.make_for(classification(source, 1, 1), rule=rule, network=network, seed=seed))
+    return _kwta_network(agents.make_for(classification(source, 1, 1), rule=rule, network=network, seed=seed))
 
 
-def _cap_network(agent: agents.Agent) -> CapNetwork:
-    assert isinstance(agent, CapNetwork)
+def _kwta_network(agent: agents.Agent) -> KWTANetwork:
+    assert isinstance(agent, KWTANetwork)
     return agent
 
 
 @torch.no_grad()
 def train_by_rule(
-    teacher: CapNetwork, task: OnlineClassification, network: str, retrainings: int, generator: Generator
+    teacher: KWTANetwork, task: OnlineClassification, network: str, retrainings: int, generator: Generator
 ) -> Trained:
     """Networks born anew that each live through one episode of a task, by the rule of another network.
 
     Args:
         teacher: Whose rule it is.
         task: What to learn and to be asked for.
-        network: Spec of what differs from the teacher's network, as in "cap,hidden=1000".
+        network: Spec of what differs from the teacher's network, as in "kwta,hidden=1000".
         retrainings: R.
         generator: Of births and examples.
     """
-    student = _cap_network(agents.transfer_rule(teacher, task, network))
+    student = _kwta_network(agents.transfer_rule(teacher, task, network))
     states: list[State] = []
     accuracy: list[float] = []
     size = max(1, NUMBERS // (task.horizon * task.observation_size))
@@ -156,7 +156,7 @@ class Curve(NamedTuple):
 
 @torch.no_grad()
 def follow_rule(
-    teacher: CapNetwork,
+    teacher: KWTANetwork,
     task: OnlineClassification,
     network: str,
     checkpoints: Sequence[int],
@@ -164,7 +164,7 @@ def follow_rule(
     generator: Generator,
 ) -> Curve:
     """As `train_by_rule`, with the accuracy after so many examples."""
-    student = _cap_network(agents.transfer_rule(teacher, task, network))
+    student = _kwta_network(agents.transfer_rule(teacher, task, network))
     episode = task.checked_sample(retrainings, generator)
     state = student.initial_state((retrainings,), student.draw_birth(retrainings, generator))
     percepts = student.perceive(episode.inputs, state)
@@ -178,7 +178,7 @@ def follow_rule(
 
 
 def follow_gradient(
-    network: CapNetwork,
+    network: KWTANetwork,
     task: OnlineClassification,
     checkpoints: Sequence[int],
     retrainings: int,
@@ -213,7 +213,7 @@ def follow_gradient(
 
 @torch.no_grad()
 def _share_right(
-    network: CapNetwork, state: State, features: Tensor, labels: Tensor, task: OnlineClassification
+    network: KWTANetwork, state: State, features: Tensor, labels: Tensor, task: OnlineClassification
 ) -> Tensor:
     """Accuracy (R,) on the queries among features (T, R, F) and labels (T, R)."""
     assert task.first_query is not None

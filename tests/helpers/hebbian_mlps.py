@@ -1,4 +1,4 @@
-"""What the tests of evolved rules and of random networks share: a task, its episodes, an agent."""
+"""What the tests of evolved rules and of Hebbian MLPs share: a task, its episodes, an agent."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.networks.random_network import RandomNetwork
+from agents.networks.hebbian_mlp import HebbianMLP
 from plastic_envs.core.supervised import SupervisedTask
 from plastic_envs.core.task import Episode, Task, layout
 
@@ -35,10 +35,10 @@ def episodes(size: int = 3) -> Episode:
     return TASK.sample(size, generator()).map(lambda x: x.double() if x.is_floating_point() else x)
 
 
-def make(rule: str = "abcd", task: Task = TASK, **options: Any) -> RandomNetwork:
-    settings = {"network": "random-network", "hidden": "4-3", "seed": 1, **options}
+def make(rule: str = "abcd", task: Task = TASK, **options: Any) -> HebbianMLP:
+    settings = {"network": "hebbian-mlp", "hidden": "4-3", "seed": 1, **options}
     agent = agents.make_for(task, rule=rule, **settings).double()
-    assert isinstance(agent, RandomNetwork)
+    assert isinstance(agent, HebbianMLP)
     return agent
 
 

@@ -1,4 +1,4 @@
-"""Najarro's networks: weights that are random at birth and change at every step by an evolved rule."""
+"""Najarro's Hebbian MLPs: weights that are random at birth and change at every step by an evolved rule."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from agents.agent import Agent, State
 from agents.networks.activity import Activity
-from agents.networks.random_network_options import RandomNetworkOptions
+from agents.networks.hebbian_mlp_options import HebbianMLPOptions
 from agents.rules import Rule, Signals
 from agents.rules.base import born_traces, dense_change, updated
 from plastic_envs.utils.checks import check_memory
@@ -20,7 +20,7 @@ UNIFORM, NORMAL = 0.1, 0.024
 """Half width of the one distribution of weights at birth, standard deviation of the other."""
 
 
-class RandomNetwork(Agent):
+class HebbianMLP(Agent):
     """Layers o_l = tanh(o_{l−1} W_l) without biases, of which the last is linear; all of each W_l is plastic.
 
     After every step all layers change at once, W_l ← W_l + Δ_l, and each is divided by the largest absolute value of
@@ -34,10 +34,10 @@ class RandomNetwork(Agent):
     """
 
     offers = frozenset({"pre", "post", "summed", "weight", "fast", "reward"})
-    Options = RandomNetworkOptions
+    Options = HebbianMLPOptions
 
     def __init__(
-        self, observation_size: int, output_size: int, *, rule: Rule, options: RandomNetworkOptions, seed: int
+        self, observation_size: int, output_size: int, *, rule: Rule, options: HebbianMLPOptions, seed: int
     ) -> None:
         super().__init__(observation_size, output_size, rule=rule, seed=seed)
         self.options = options
@@ -59,7 +59,7 @@ class RandomNetwork(Agent):
                     self.slow.register_buffer(layer, value)
 
     @classmethod
-    def rule_arguments(cls, observation_size: int, output_size: int, options: RandomNetworkOptions) -> dict[str, Any]:
+    def rule_arguments(cls, observation_size: int, output_size: int, options: HebbianMLPOptions) -> dict[str, Any]:
         """Inputs and units (n, m) of each layer."""
         shapes = list(pairwise((observation_size, *options.sizes, output_size)))
         if options.recurrent:

@@ -1,4 +1,4 @@
-"""Sizes and options of networks that start from random weights."""
+"""Sizes and options of Hebbian MLPs, which start from random weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ Output = Literal["linear", "tanh"]
 
 
 @dataclass(frozen=True)
-class RandomNetworkOptions:
-    """Sizes and options of a `RandomNetwork`; the defaults are the paper's.
+class HebbianMLPOptions:
+    """Sizes and options of a `HebbianMLP`; the defaults are the paper's.
 
     Attributes:
         hidden: Units of each hidden layer, as a sequence or as text, "128-64"; one number makes one layer.
