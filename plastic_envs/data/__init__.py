@@ -57,7 +57,7 @@ DATA = Registry(
         "halfspace": Row("plastic_envs.data.synthetic:halfspace", "10 inputs on the two sides of a random plane"),
         "relu1": Row("plastic_envs.data.synthetic:relu", "10 inputs labelled by a random ReLU network", {"seed": 1}),
         "relu2": Row("plastic_envs.data.synthetic:relu", "the same by another such network", {"seed": 2}),
-        "rnn": Row("plastic_envs.data.synthetic:rnn", "10 inputs labelled by a random capped recurrent network"),
+        "rnn": Row("plastic_envs.data.synthetic:rnn", "10 inputs labelled by a random k-winners-take-all network"),
     },
 )
 

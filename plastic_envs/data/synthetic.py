@@ -39,10 +39,10 @@ def relu(inputs: Inputs = "normal", seed: int = 1, n_hidden: int = 1000) -> Labe
 def rnn(
     inputs: Inputs = "normal", seed: int = 3, n_units: int = 100, cap: int = 50, rounds: int = 3, p_edge: float = 0.5
 ) -> LabelledData:
-    """The larger of two outputs hU + c of a random capped network after `rounds` of h ← cap(relu(hW + xA + b)).
+    """The larger of two outputs hU + c of a random network after `rounds` of h ← kwta(relu(hW + xA + b)).
 
-    The cap keeps the `cap` largest. An input or another unit is connected to a unit with probability `p_edge`, the
-    outputs to all units; all weights and biases are from U(-1/2, 1/2).
+    K-winners-take-all leaves the `cap` largest. An input or another unit is connected to a unit with probability
+    `p_edge`, the outputs to all units; all weights and biases are from U(-1/2, 1/2).
     """
     check_int("n_units", n_units, 1)
     check_int("cap", cap, 1, n_units)

@@ -34,36 +34,36 @@ class Network(KWTANetwork):
     """With the program's bias; where more units are equally strong than may fire, those of the trace do."""
 
     bias: Tensor
-    masks: Iterator[Tensor]  # who fires (S, V), for each time that the cap is used
+    masks: Iterator[Tensor]  # who fires (S, V), for each time that k winners take all
 
     def fire(
         self, drive: Tensor, graph: Tensor | None, bias: Tensor | None = None, times: Any = Winners.times
     ) -> Firing:
-        self.before_cap: list[Tensor] = []
+        self.before_winners: list[Tensor] = []
         self.firing = super().fire(drive, graph, self.bias, times)
         return self.firing
 
     def strongest(self, activity: Tensor) -> tuple[Tensor, Tensor]:
-        self.before_cap.append(activity)
-        if not self.capped:
+        self.before_winners.append(activity)
+        if not self.competes:
             return super().strongest(activity)
         fired = next(self.masks).expand(activity.shape)
         index = fired.topk(self.options.kept, -1).indices
         values = activity.gather(-1, index)
         given, valid = values.sort(-1, descending=True).values, activity.topk(self.options.kept, -1).values
         if not (fired.sum(-1) == self.options.kept).all() or not torch.allclose(given, valid, 1e-7, 1e-7):
-            raise UsageError("fired_mask must have 1 for as many units as the cap keeps, the strongest of them")
+            raise UsageError("fired_mask must have 1 for as many units as win, the strongest of them")
         return values, index
 
     @property
-    def capped(self) -> bool:
-        """Whether there is a cap: without one all units are kept, and those that are active have fired."""
+    def competes(self) -> bool:
+        """Whether k winners take all: else all units are kept, and those that are active have fired."""
         return self.options.fired == "topk"
 
     def seen(self) -> dict[str, Tensor]:
         """What happened when the units fired last: (T, S, V) each, and for ties (T, S)."""
         code, rounds, kept = self.firing.code, self.options.rounds, self.options.kept
-        before = torch.stack(self.before_cap).squeeze(1)
+        before = torch.stack(self.before_winners).squeeze(1)
         sorted_ = before.sort(-1, descending=True).values
         return {
             "pre_cap_activity": before,
@@ -139,8 +139,8 @@ def _forward(trace: Trace) -> Replayed:
     loss = cross_entropy(softmax, label)
     values = {f"step__{name}": value for name, value in network.seen().items()}
     code = firing.code[0]
-    if not network.capped and trace["firing_code"].shape[:1] == (1,):
-        code = code[:1]  # without a cap the program codes the first example alone
+    if not network.competes and trace["firing_code"].shape[:1] == (1,):
+        code = code[:1]  # where all units win the program codes the first example alone
     values |= {"firing_code": code, "output__softmax": softmax, "loss": loss}
     gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
     return values, {f"grad__{name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}

@@ -173,7 +173,7 @@ REFUSED = {
     "others fired": (
         "brainnet_forward_T1",
         {"step__fired_mask": np.ones((2, 5, 14), int)},
-        "fired_mask must have 1 for as many units as the cap keeps, the strongest of them",
+        "fired_mask must have 1 for as many units as win, the strongest of them",
     ),
     "two tables": (ONLINE, {"rule__output_flat": np.zeros(8)}, "rule__output_flat and the table of that rule must be"),
     "other columns": (

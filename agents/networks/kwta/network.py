@@ -26,10 +26,9 @@ class KWTANetwork(Agent):
 
     From h = 0, T times h ← kwta(relu(hW + xA)), which leaves the k largest (Papadimitriou's "k-cap"); logits = hU.
     A is normal, masked by the probability of an edge, and W lives on a random directed graph without self-edges; both
-    are drawn at birth.
-    W and U start at 0 (by multiplicative rules at 1) and change by a `FiringRule`, whose coefficients are all there is
-    to search. An observation whose label is all zero changes nothing. Codes, winners and predictions are constants to
-    gradients.
+    are drawn at birth. W and U start at 0 (by multiplicative rules at 1) and change by a `FiringRule`, whose
+    coefficients are all there is to search. An observation whose label is all zero changes nothing. Codes, winners and
+    predictions are constants to gradients.
 
     Source: Cristian et al. 2020, "Learning with Plasticity Rules: Generalization and Robustness", sections 2 and A.
     """
