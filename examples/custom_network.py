@@ -49,7 +49,7 @@ class PlasticGRU(FastWeightNetwork):
         self.gates = layer(self.units, 2 * self.units, biases=0)
         self.recurrent = layer(self.units, self.units, biases=0, plasticity="random" if self.plastic else None)
         self.decode = layer(self.units, output_size, biases=1)
-        self._add_modulation(generator, readout_of=self.units)
+        self.add_modulation(generator, readout_of=self.units)
 
     def layers(self) -> dict[str, PlasticLinear]:
         """The plastic layers by name."""
@@ -59,11 +59,11 @@ class PlasticGRU(FastWeightNetwork):
         self, batch_shape: tuple[int, ...], birth: Any = None, steps: Any = None, unscored: int = 0
     ) -> State:
         """Activity and fast weights zero; a state is a dict of tensors that begin with the batch's dimensions."""
-        return {"hidden": torch.zeros(*batch_shape, self.units), **self._fast_state(batch_shape, steps)}
+        return {"hidden": torch.zeros(*batch_shape, self.units), **self.newborn_fast(batch_shape, steps)}
 
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """One step: what is observed (..., B, D) and a state, to outputs (..., B, K) and the state after it."""
-        before, fast = state["hidden"], self._open(state)
+        before, fast = state["hidden"], self.open_fast(state)
         drive = with_ones(percept, ones=1) @ self.drive.weight
         of_gates, of_candidate = drive.tensor_split((2 * self.units,), -1)
         update, reset = (of_gates + before @ self.gates.weight).sigmoid().chunk(2, -1)
@@ -75,5 +75,5 @@ class PlasticGRU(FastWeightNetwork):
         if fast is not None:  # the rule may be "none"
             done = {"recurrent": Activity(pre, summed, post)}
             reward = self.observed_reward(percept)
-            new |= self._learn(fast, state, done, modulator=self._modulate(hidden), reward=reward, record=record)
+            new |= self.apply_rule(fast, state, done, modulator=self.modulate(hidden), reward=reward, record=record)
         return with_ones(hidden, ones=1) @ self.decode.weight, new

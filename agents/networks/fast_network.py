@@ -28,8 +28,10 @@ class FastWeightNetwork(Agent):
     """A network whose layers use the weights W + Λ∘F: slow W and plasticity Λ are searched, F changes while it lives.
 
     At every step F ← (1 − δ) F + η·Δ, with Δ the rule's change, limited in norm over all layers, and η and δ multiplied
-    by the modulator M; see `PlasticityOptions`. A subclass says what its `layers` are, and calls `_learn` when it has
-    lived a step.
+    by the modulator M; see `PlasticityOptions`.
+
+    A subclass says what its `layers` are and calls `add_modulation` when they are made, `newborn_fast` for the state at
+    birth, and in each step `open_fast`, `apply_layer` and, at its end, `apply_rule`: see examples/custom_network.py.
     """
 
     options: PlasticityOptions
@@ -103,7 +105,7 @@ class FastWeightNetwork(Agent):
         """Whether a rule has a learning rate of its own: not where the modulator takes its place."""
         return {"own_rate": options.modulation == "none" or options.retroactive}
 
-    def _add_modulation(self, generator: torch.Generator, readout_of: int | None = None) -> None:
+    def add_modulation(self, generator: torch.Generator, readout_of: int | None = None) -> None:
         """Make what modulation needs, when the layers are there.
 
         Args:
@@ -123,7 +125,7 @@ class FastWeightNetwork(Agent):
             }
             self.fan_out = nn.ModuleDict(made)
 
-    def _modulate(self, activity: Tensor) -> Tensor | None:
+    def modulate(self, activity: Tensor) -> Tensor | None:
         """The modulator's summed input (..., B) from the activity that is read out; None if nothing modulates."""
         if self.modulator is None:
             return None
@@ -134,15 +136,15 @@ class FastWeightNetwork(Agent):
         """Whether the public state holds F itself here: the rule may ask for it where the network does not."""
         return self.keeps_trace or self.rule.bound is not None or "fast" in self.rule.needs
 
-    def _fast_state(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
+    def newborn_fast(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
         """The part of a newborn's state that holds fast weights, eligibility traces and the rule's own traces."""
         if not self.plastic:
             return {}
         shapes = {name: (layer.inputs + layer.biases, layer.outputs) for name, layer in self.layers().items()}
         traces = born_traces(self.rule, shapes, batch_shape, next(iter(self.layers().values())).weight)
-        return self._newborn_fast(batch_shape, steps) | traces
+        return self._all_zero(batch_shape, steps) | traces
 
-    def _newborn_fast(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
+    def _all_zero(self, batch_shape: tuple[int, ...], steps: int | None) -> State:
         if steps is not None and self._may_remember():
             return {"fast": FastHistory(self.layers(), None, batch_shape, chunk_size(steps))}
         if steps is not None and (cheapest := self._rollout_weights(batch_shape, steps)) is not None:
@@ -200,7 +202,7 @@ class FastWeightNetwork(Agent):
             state = state | {"eligibility": fast.eligibility()}
         return state | {"fast": fast.dense()} if isinstance(fast, FastHistory | RolloutWeights) else state
 
-    def _open(self, state: State) -> Fast | None:
+    def open_fast(self, state: State) -> Fast | None:
         """The fast weights of a state, to be read and written."""
         if not self.plastic:
             return None
@@ -211,14 +213,14 @@ class FastWeightNetwork(Agent):
             return TraceFastWeights(self.layers(), fast, self.rule.bound)
         return DenseFastWeights(self.layers(), fast, self.options.clip)
 
-    def _recordable_fast(self) -> list[str]:
+    def recordable_fast(self) -> list[str]:
         """What happens to the fast weights, by name."""
         if not self.plastic:
             return []
         modulator = ["modulator"] if self.options.modulation != "none" else []
         return [*modulator, "rate", "decay", "norm", *(f"fast.{name}" for name in self.layers())]
 
-    def _learn(
+    def apply_rule(
         self,
         fast: Fast,
         state: State,
@@ -231,12 +233,12 @@ class FastWeightNetwork(Agent):
         """Change the fast weights once: the part of the new state that holds them.
 
         Args:
-            fast: What `_open` gave.
+            fast: What `open_fast` gave.
             state: The state at the start of the step.
             activities: What each layer did; with errors where the network has them.
             modulator: The modulator's summed input (..., B).
             reward: What `observed_reward` gave.
-            record: Gets what `_recordable_fast` names.
+            record: Gets what `recordable_fast` names.
         """
         options = self.options
         post = next(iter(activities.values())).post

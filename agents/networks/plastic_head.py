@@ -55,7 +55,7 @@ class PlasticHead(FastWeightNetwork):
         shape = (1, 1) if options.plasticity == "shared" else (features, output_size)
         plasticity = torch.rand(shape, generator=generator) * options.scale if self.plastic else None
         self.head = PlasticLinear(weight, plasticity)
-        self._add_modulation(generator, readout_of=output_size)
+        self.add_modulation(generator, readout_of=output_size)
 
     @classmethod
     def rule_arguments(cls, observation_size: int, output_size: int, options: PlasticHeadOptions) -> dict[str, Any]:
@@ -75,16 +75,16 @@ class PlasticHead(FastWeightNetwork):
         unscored: int = 0,
     ) -> State:
         """All fast weights zero."""
-        return self._fast_state(batch_shape, steps)
+        return self.newborn_fast(batch_shape, steps)
 
     def recordable(self) -> tuple[str, ...]:
         """Features, probabilities and fast weights."""
-        return ("features", "probabilities", *self._recordable_fast())
+        return ("features", "probabilities", *self.recordable_fast())
 
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: observation (..., B, D) to logits (..., B, K); then one change of the fast weights."""
         features, label = percept.tensor_split((self.head.inputs,), -1)
-        fast = self._open(state)
+        fast = self.open_fast(state)
         if fast is not None:  # a population sees the same
             features = features.expand(*fast.batch_shape, -1)
         logits = apply_layer("head", self.head, fast, features) + self.options.label_gain * label
@@ -92,8 +92,8 @@ class PlasticHead(FastWeightNetwork):
         new: State = {}
         if fast is not None:
             activities = {"head": Activity(features, logits, probabilities)}
-            modulator, reward = self._modulate(probabilities), self.observed_reward(percept)
-            new = self._learn(fast, state, activities, modulator=modulator, reward=reward, record=record)
+            modulator, reward = self.modulate(probabilities), self.observed_reward(percept)
+            new = self.apply_rule(fast, state, activities, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record |= {"features": features, "probabilities": probabilities}
         return logits, new

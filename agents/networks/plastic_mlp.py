@@ -58,7 +58,7 @@ class PlasticMLP(FastWeightNetwork):
             made[f"layer{number}"] = PlasticLinear(weight, plasticity)
         self.stack = nn.ModuleDict(made)
         self.biases = nn.ParameterList([torch.zeros(outputs) for _, outputs in shapes])
-        self._add_modulation(generator, readout_of=self.perceived + options.hidden * options.hidden_layers)
+        self.add_modulation(generator, readout_of=self.perceived + options.hidden * options.hidden_layers)
         if self.modulator is not None:
             nn.init.zeros_(self.modulator.weight)  # nothing changes in life before a search finds what should change it
 
@@ -81,15 +81,15 @@ class PlasticMLP(FastWeightNetwork):
         unscored: int = 0,
     ) -> State:
         """All fast weights zero."""
-        return self._fast_state(batch_shape, steps)
+        return self.newborn_fast(batch_shape, steps)
 
     def recordable(self) -> tuple[str, ...]:
         """Activities of all layers and fast weights."""
-        return (*self.layers(), *self._recordable_fast())
+        return (*self.layers(), *self.recordable_fast())
 
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: observation (..., B, D) to output (..., B, K); then one change of the fast weights."""
-        fast = self._open(state)
+        fast = self.open_fast(state)
         activity = percept
         if fast is not None:  # a population may see the same
             activity = activity.expand(*fast.batch_shape, -1)
@@ -102,9 +102,9 @@ class PlasticMLP(FastWeightNetwork):
             read.append(activity)
         new: State = {}
         if fast is not None:
-            raw = self._modulate(torch.cat(read[:-1], -1))
+            raw = self.modulate(torch.cat(read[:-1], -1))
             reward = self.observed_reward(percept)
-            new = self._learn(fast, state, activities, modulator=raw, reward=reward, record=record)
+            new = self.apply_rule(fast, state, activities, modulator=raw, reward=reward, record=record)
         if record is not None:
             record |= {name: layer.post for name, layer in activities.items()}
         return summed, new

@@ -74,7 +74,7 @@ class PlasticRNN(FastWeightNetwork):
         self.recurrent = PlasticLinear(weight, plasticity)
         self.encode = layer(self.perceived, units) if linear else None
         self.decode = layer(units, output_size) if linear else None
-        self._add_modulation(generator, readout_of=units)
+        self.add_modulation(generator, readout_of=units)
 
     @classmethod
     def rule_arguments(cls, observation_size: int, output_size: int, options: PlasticRNNOptions) -> dict[str, Any]:
@@ -95,16 +95,16 @@ class PlasticRNN(FastWeightNetwork):
     ) -> State:
         """All activity and all fast weights zero."""
         zeros = self.recurrent.weight.new_zeros(*batch_shape, self.units)
-        return {"hidden": zeros, **self._fast_state(batch_shape, steps)}
+        return {"hidden": zeros, **self.newborn_fast(batch_shape, steps)}
 
     def recordable(self) -> tuple[str, ...]:
         """Activity, modulation and fast weights."""
-        return ("hidden", *self._recordable_fast())
+        return ("hidden", *self.recordable_fast())
 
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: observation (..., B, D) to output (..., B, K); then one change of the fast weights."""
         before = state["hidden"]  # (..., B, N)
-        fast = self._open(state)
+        fast = self.open_fast(state)
         summed = apply_layer("recurrent", self.recurrent, fast, before)
         prune = isinstance(fast, RolloutWeights) and fast.skips_repeats
         drive = self._drive(percept)
@@ -112,8 +112,8 @@ class PlasticRNN(FastWeightNetwork):
         new: State = {"hidden": hidden}
         if fast is not None:
             activities = {"recurrent": Activity(before, drive + summed if self.reads_summed else summed, hidden)}
-            modulator, reward = self._modulate(hidden), self.observed_reward(percept)
-            new |= self._learn(fast, state, activities, modulator=modulator, reward=reward, record=record)
+            modulator, reward = self.modulate(hidden), self.observed_reward(percept)
+            new |= self.apply_rule(fast, state, activities, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record["hidden"] = hidden
         return self._answer(hidden), new

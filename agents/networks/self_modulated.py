@@ -65,7 +65,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
             self.encode = self._project(hidden, generator)
         self.cell = layer(2 * hidden, width, 2, cell.gain / math.sqrt(width))
         self.decode = layer(hidden, outputs, 1, 1 / math.sqrt(outputs))
-        self._add_modulation(generator)
+        self.add_modulation(generator)
         self.norm_gain = nn.Parameter(torch.ones(hidden)) if options.layer_norm else None
         self.norm_bias = nn.Parameter(torch.zeros(hidden)) if options.layer_norm else None
         self.loss_weight = nn.Parameter(torch.ones(outputs)) if "error" in rule.needs else None
@@ -122,18 +122,18 @@ class SelfModulatedNetwork(FastWeightNetwork):
         state: State = {"hidden": zeros(*batch_shape, hidden)}
         if self.cell_type.has_memory:
             state["memory"] = zeros(*batch_shape, hidden)
-        return state | self._fast_state(batch_shape, steps)
+        return state | self.newborn_fast(batch_shape, steps)
 
     def recordable(self) -> tuple[str, ...]:
         """Activity, modulation and fast weights."""
         names = ["embedding", "hidden", "raw_output"]
         if self.cell_type.has_memory:
             names.append("memory")
-        return (*names, *self._recordable_fast())
+        return (*names, *self.recordable_fast())
 
     def live(self, percept: Tensor, state: State, record: dict[str, Tensor] | None = None) -> tuple[Tensor, State]:
         """Live one step: observation (..., B, D) to output (..., B, K); one change of the fast weights at its end."""
-        fast = self._open(state)
+        fast = self.open_fast(state)
         cell, decode = self.cell, self.decode
         memory = state.get("memory")
         observation = percept.expand(*state["hidden"].shape[:-1], -1)  # a population sees the same
@@ -158,7 +158,7 @@ class SelfModulatedNetwork(FastWeightNetwork):
             }
             modulator = raw[..., -1] if self.options.modulation != "none" else None
             reward = self.observed_reward(percept)
-            new |= self._learn(fast, state, activities, modulator=modulator, reward=reward, record=record)
+            new |= self.apply_rule(fast, state, activities, modulator=modulator, reward=reward, record=record)
         if record is not None:
             record |= {"embedding": encoded.post, "raw_output": raw, "hidden": hidden}
             if activation.memory is not None:

@@ -133,7 +133,7 @@ def _maze(trace: Trace) -> Replayed:
         if kind == "modul":
             step[f"eligibility_{order}_after"] = state["eligibility"]["recurrent"]
         if modulated and not fan_out:
-            raw = agent._modulate(state["hidden"])
+            raw = agent.modulate(state["hidden"])
             assert raw is not None
             step["modulator_pre_nonlinearity"] = raw.unsqueeze(-1)
         for name, value in step.items():
