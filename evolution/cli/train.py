@@ -126,19 +126,23 @@ def _settings(args: argparse.Namespace) -> "RunSettings":
     from plastic_envs.utils.registry import check_trusted, texts
 
     typed = given(args, *OPTIONS, "searched") | ({} if args.task is None else {"task": args.task})
-    if args.config is None:
+    config = args.config
+    if config is None and args.task is None and args.resume and args.out:  # what one goes on with knows its settings
+        here = Path(args.out) / "config.json"
+        config = here if here.is_file() else None
+    if config is None:
         if args.task is None:
             raise UsageError("TASK is missing: name a task (see plastic-envs list), or a run's --config to repeat")
         return RunSettings(**typed)
-    found = read_config(Path(args.config))[0]
+    found = read_config(Path(config))[0]
     for name in ("task", "rule", "network", "cell", "searcher"):
         if name not in typed and (spec := getattr(found, name)) is not None:
-            check_trusted(args.config, without_prefix(spec), args.trust)
+            check_trusted(config, without_prefix(spec), args.trust)
     for text in texts(dict(found.agent_options)):
-        check_trusted(args.config, text, args.trust)
+        check_trusted(config, text, args.trust)
     settings = dataclasses.replace(found, **typed)
     if (difference := found.difference(settings)) is not None:
-        print(f"plastic-envs: not as in {args.config}, which has {difference}", file=sys.stderr)
+        print(f"plastic-envs: not as in {config}, which has {difference}", file=sys.stderr)
     return settings
 
 

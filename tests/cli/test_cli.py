@@ -133,6 +133,10 @@ def test_train_prints_its_result_and_can_go_on_or_begin_again(run, tmp_path, cap
         assert "  zero:          0." in printed.out
         assert "\r" not in printed.err
         assert "to go on with" not in printed.err
+    assert plastic_envs("train --resume --out", folder) == 0  # what is here knows its settings
+    assert capsys.readouterr().out.startswith("finished: squared error 0.")
+    assert plastic_envs("train --resume --seed 7 --out", folder) == 2
+    assert "was started with seed=0, not seed=7" in capsys.readouterr().err
     assert plastic_envs(TRAIN, "--out", tmp_path / "typo", "--resume") == 0
     assert f"there is no run in {tmp_path / 'typo'} to go on with, so a new one begins\n" in capsys.readouterr().err
     assert (folder / "agent.safetensors").read_bytes() == (run / "agent.safetensors").read_bytes()
