@@ -10,7 +10,7 @@ MIN_VARIANCE = 1e-2
 
 
 class RunningMeanStd(NamedTuple):
-    """Sums over observations, float64: their number (...), the sum (..., D) and the sum of the squares (..., D).
+    """What the running mean and standard deviation follow from, float64: number (...), sum and sum of squares (..., D).
 
     Those of a population are kept apart, so that what comes of them does not depend on who lived together.
     """

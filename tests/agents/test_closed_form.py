@@ -112,7 +112,7 @@ def test_the_network_learns_what_it_says(generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize("name", ["binary_step1", "real_step1_truncating"])
 def test_the_authors_program(name: str) -> None:
-    with np.load(FOLDER / "closed_form" / f"brainnet_closedform_{name}.npz", allow_pickle=False) as trace:
+    with np.load(FOLDER / f"brainnet_closedform_{name}.npz", allow_pickle=False) as trace:
         activity, labels = torch.as_tensor(trace["input__x"]), torch.as_tensor(trace["label"])
         rate, n_classes = float(trace["cfg__step_size"]), int(trace["cfg__n_classes"])
         rule = torch.as_tensor(trace["result__rule_00_01_10_11_nan_if_singular"])

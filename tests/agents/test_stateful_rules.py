@@ -18,6 +18,8 @@ from plastic_envs import UsageError, make_task
 T, B, D, K = 6, 3, 5, 2
 REWARD = D - K - 1  # the number of an observation that is the reward: before the label, where there is one
 
+TOLERANCE = 1e-10
+
 NETWORKS_TRIED = {
     "self-modulated": {"hidden": 4, "modulation": "none", "max_norm": None, "decay": 0.0, "plasticity": "none"},
     "plastic-rnn": {"hidden": 4, "scale": 0.5},
@@ -96,24 +98,24 @@ def two_scales(rule, step, weight, fast, kept):
 
 
 RULES = {
-    "examples.custom_rule:RewardHebb,eta=0.3": reward_hebb,
+    "examples.custom_rule:RewardHebb,eta=0.02": reward_hebb,
     "tests.rules.bcm:BCM,eta=0.3": bcm,
     "tests.rules.stdp:STDP,plus=0.3,minus=0.4,tau=2.0": stdp,
     "tests.rules.taylor:Taylor,scale=0.05": taylor,
     "tests.rules.synapse_network:SynapseNetwork,scale=0.5": synapse_network,
     "tests.rules.stpn:STPN": stpn,
-    "tests.rules.delta:Delta,beta=0.4": delta,
+    "tests.rules.delta:Delta,beta=0.3": delta,
     "tests.rules.eprop:EProp,eta=0.3": eprop,
     "tests.rules.homeostatic:Homeostatic,eta=0.3": homeostatic,
     "tests.rules.two_scales:TwoScales,eta=0.3": two_scales,
 }
 
 
-def offering():
-    """Every rule on every network that offers what it reads."""
+def offering(shown=lambda rule, network: True):
+    """Every rule on every network that offers what it reads, as far as it is `shown`."""
     for spec, network in itertools.product(RULES, NETWORKS_TRIED):
         rule = agents.RULES.load_class(spec.partition(",")[0], Rule)
-        if rule.needs <= NETWORKS.load(network).offers:
+        if rule.needs <= NETWORKS.load(network).offers and shown(rule, network):
             yield pytest.param(spec, network, id=f"{RULES[spec].__name__}-{network}")
 
 
@@ -171,18 +173,29 @@ def test_the_law_is_that_of_a_loop_over_synapses(spec, network):
                 change = RULES[spec](coefficients, step, slow + plasticity * fast, fast, traces)
                 fast = fast + rate * change
                 found = kept[time][name][episode].detach().numpy()
-                assert np.abs(found - fast).max() < 1e-10 * max(1.0, np.abs(fast).max())
+                assert np.abs(found - fast).max() < TOLERANCE
             changed = np.abs(fast - born["weights" if own else "fast"][name][episode].detach().numpy()).max()
-            assert changed > 1e-8
+            assert changed > 1000 * TOLERANCE  # else nothing was compared
 
 
-@pytest.mark.parametrize(("spec", "network"), [*offering()])
+def task_for(network):
+    """One that the network can live in: classification, or cues that pay."""
+    labels = network in ("feedback", "plastic-head")
+    return make_task(
+        "OnlineClassification,source=halfspace,n_train=4,n_query=2"
+        if labels
+        else "CueReward,n_cues=2,n_stimulus=2,n_show=2,n_query=2"
+    )
+
+
+def shows_what_is_read(rule, network):
+    """Whether there is a reward in what a network's task shows, if the rule reads it."""
+    return "reward" not in rule.needs or "reward" in task_for(network).slices
+
+
+@pytest.mark.parametrize(("spec", "network"), [*offering(shows_what_is_read)])
 def test_a_population_in_a_rollout_lives_as_each_individual_step_by_step(spec, network):
-    task = make_task("CueReward,n_cues=2,n_stimulus=2,n_show=2,n_query=2")
-    if network in ("feedback", "plastic-head"):
-        task = make_task("OnlineClassification,source=halfspace,n_train=4,n_query=2")
-    if agents.incompatibility(task, rule=spec, network=network):
-        pytest.skip("the task does not show what the rule reads")
+    task = task_for(network)
     options = {key: value for key, value in NETWORKS_TRIED[network].items() if key != "label_gain"}
     agent = agents.make_for(task, rule=spec, network=network, seed=1, **options)
     parameters = {name: torch.stack([value.detach(), value.detach() * 1.1]) for name, value in agent.named_parameters()}
